@@ -1,0 +1,31 @@
+"""Logit perturbation for Keras 3: losses for imbalanced classes on TensorFlow, JAX and PyTorch.
+
+>>> model.compile("sgd", loss=keras_lpl.LPLLoss(class_counts=counts))  # doctest: +SKIP
+
+Every method is a perturbation of the logits; a loss applies perturbations; a model carries the
+state they need. Start with `LPLLoss`; the equations are in `keras_lpl.functional`.
+"""
+
+from keras_lpl import callbacks, functional, layers, losses, models
+from keras_lpl import perturbations
+from keras_lpl.losses import LogitAdjustmentLoss, LPLLoss, PerturbedCrossentropy
+from keras_lpl.models import LPLModel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LPLLoss",
+    "LPLModel",
+    "LogitAdjustmentLoss",
+    "PerturbedCrossentropy",
+    "callbacks",
+    "data",
+    "functional",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "networks",
+    "perturbations",
+    "plots",
+]

@@ -1,0 +1,352 @@
+"""`LPLModel`: a `keras.Model` that carries the state perturbations need, and trains with it.
+
+One training step:
+
+    Keras's own `train_step`
+      `call`          one forward pass: logits, and features if a perturbation asks for them
+      `compute_loss`  fold the batch into the running statistics (detached)
+                      lay out a `Context` for the loss
+                      Keras's own `compute_loss`: weighting, reduction, regularizers
+      loss scaling, gradients, optimizer, metrics: Keras's own, on each backend
+
+Nothing of Keras's training step is written again here, so it is the same code for all backends.
+"""
+
+import contextvars
+import dataclasses
+import inspect
+
+import keras
+from keras import ops
+
+from keras_lpl import _checks
+from keras_lpl.layers.running_statistics import RunningClassConfidence
+from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.models.head import Head, check_logits, find_head
+from keras_lpl.models.progress import ProgressCallback, TrainingProgress
+from keras_lpl.perturbations.base import register
+from keras_lpl.perturbations.context import Context, context_scope
+
+# Takes the features of the training step being traced or run from `call` to `compute_loss`: a list
+# that `call` appends to. A context variable, as replicas run in threads; gone when the step is.
+_step_features = contextvars.ContextVar("keras_lpl_step_features", default=None)
+
+
+@register
+class LPLModel(keras.Model):
+    """A `keras.Model` that gives its loss what a batch alone cannot.
+
+    Built like a functional `keras.Model`, from an existing model (`from_model`), or by subclassing
+    with a `call` of your own. Its one output is the logits, `(batch, num_classes)`.
+
+    Trained with a `keras_lpl.PerturbedCrossentropy` loss such as `keras_lpl.LPLLoss`, it
+
+    - keeps the running confidence of each class over training (`confidence`, Eq. 13), and the
+      other statistics that the loss's perturbations ask for; they are saved and restored with it;
+    - perturbs in training only: `evaluate` and `val_loss` are plain cross-entropy of raw logits,
+      and touch no state;
+    - hands penultimate features, the head's kernel and the training progress to perturbations.
+
+    With any other loss it trains like `keras.Model`. `predict` returns raw logits.
+
+    Args:
+        inputs: Input tensor(s), as in `keras.Model`.
+        outputs: The logits, `(batch, num_classes)`.
+
+    Raises:
+        ValueError: if there is more than one output, its shape is not that of logits, or the
+            model ends in a softmax.
+
+    Example:
+
+    >>> inputs = keras.Input((8,))
+    >>> model = keras_lpl.LPLModel(inputs, keras.layers.Dense(3)(inputs))
+    >>> model.compile("sgd", loss=keras_lpl.LPLLoss())
+    >>> history = model.fit(np.ones((6, 8)), np.array([0, 0, 0, 1, 1, 2]), verbose=0)
+    >>> model.confidence.shape == (3,)
+    True
+    """
+
+    # Keras takes a model for a functional one at load only if the constructor reads like this.
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.statistics = _Statistics(name="statistics")
+        self._plan = _Plan()
+        self._num_classes = None
+        outputs = getattr(self, "outputs", None)
+        if outputs is None:
+            return  # Subclassed: known with the first batch.
+        if len(outputs) != 1:
+            raise ValueError(
+                "`LPLModel` needs one output, the logits. Move other outputs to a model of their "
+                f"own over the same layers. Received: {len(outputs)} outputs"
+            )
+        check_logits(outputs[0])
+        self._set_num_classes(outputs[0].shape[-1])
+
+    @classmethod
+    def from_model(cls, model, **kwargs):
+        """Wraps a model: the same layers and weights, trained through `LPLModel`.
+
+        Args:
+            model: A functional or Sequential model, or a subclassed one that has been called or
+                built. It ends in logits. Compile the result anew.
+            **kwargs: Passed on to the constructor, e.g. `name`.
+
+        Returns:
+            An `LPLModel`.
+
+        Raises:
+            ValueError: if the model's input shape is not known yet, or as the constructor.
+
+        Example:
+
+        >>> base = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        >>> model = keras_lpl.LPLModel.from_model(base)
+        >>> model.layers[-1] is base.layers[-1]
+        True
+        """
+        kwargs.setdefault("name", model.name)
+        if getattr(model, "inputs", None):
+            outputs = model.outputs
+            # The structure matters to those who pass a dict of inputs; `inputs` is flat.
+            inputs = getattr(model, "_inputs_struct", model.inputs)
+            return cls(inputs, outputs[0] if len(outputs) == 1 else outputs, **kwargs)
+        shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
+        if not isinstance(shape, (tuple, list)) or not all(
+            size is None or isinstance(size, int) for size in shape
+        ):
+            raise ValueError(
+                "`from_model` needs to know the model's input shape. Call the model on a batch, or "
+                "`model.build((None, ...))`, first; a subclassed model with several inputs must "
+                "subclass `keras_lpl.LPLModel` instead. Received: "
+                f"{model.name!r}, built={model.built}, input shape {shape}"
+            )
+        inputs = keras.Input(batch_shape=(None, *shape[1:]))
+        return cls(inputs, model(inputs), **kwargs)
+
+    @property
+    def confidence(self):
+        """Running confidence of each class over training, `(num_classes,)` (Eq. 13).
+
+        `1 / num_classes` for a class that has not occurred yet; None while it is not known how
+        many classes there are (a subclassed model before its first batch).
+        """
+        statistic = self.statistics.get("confidence")
+        return None if statistic is None else statistic.confidence
+
+    # --- Compiling: create what the loss asks for --------------------------------------------
+
+    def compile(self, *args, **kwargs):
+        """Configures training, as `keras.Model.compile`."""
+        super().compile(*args, **kwargs)
+        losses = [x for x in keras.tree.flatten(self.loss) if isinstance(x, PerturbedCrossentropy)]
+        self._plan = _Plan(
+            perturbs=bool(losses),
+            perturbations=tuple(p for loss in losses for p in loss.perturbations),
+            needs=frozenset(need for loss in losses for need in loss.needs),
+        )
+        if "progress" in self._plan.needs:
+            self.statistics.add("progress", TrainingProgress())
+        if self._num_classes is not None:
+            self._prepare()
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model; Keras leaves that to models with a `compile` of their own."""
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**config)
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_build_config(self):
+        """Adds what a subclassed model needs to recreate its statistics before they are loaded."""
+        config = super().get_build_config()
+        if config is not None and self._num_classes is not None:
+            config["num_classes"] = self._num_classes
+        return config
+
+    def build_from_config(self, config):
+        """Builds a loaded model, statistics included."""
+        config = dict(config)
+        num_classes = config.pop("num_classes", None)
+        super().build_from_config(config)
+        if num_classes is not None:
+            self._set_num_classes(num_classes)
+
+    def _set_num_classes(self, num_classes):
+        self._num_classes = num_classes
+        self.statistics.add("confidence", RunningClassConfidence(num_classes))
+
+    def _prepare(self):
+        """Creates the statistics, and the view of the features, that the loss asks for."""
+        plan, head = self._plan, None
+        if plan.needs & {"features", "kernel"}:
+            head = find_head(self)
+        used = ["confidence", *({"progress"} & plan.needs)]
+        for perturbation in plan.perturbations:
+            created = perturbation.create_statistics(
+                self._num_classes, None if head is None else head.num_features
+            )
+            for name, statistic in created.items():
+                used.append(name)
+                self.statistics.add(name, statistic)
+        # Statistics of a loss compiled earlier stay, but rest.
+        self._plan = dataclasses.replace(plan, head=head, statistics=tuple(dict.fromkeys(used)))
+
+    # --- Training: Keras's own step, with a context laid out for the loss --------------------
+
+    def fit(self, *args, **kwargs):
+        """Trains the model, as `keras.Model.fit`."""
+        if "progress" in self._plan.needs:
+            call = inspect.signature(super().fit).bind(*args, **kwargs)
+            callback = ProgressCallback(self.statistics.get("progress"))
+            callbacks = call.arguments.get("callbacks")
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                callbacks.append(callback)
+                callback.set_params(callbacks.params)
+            else:
+                given = [] if callbacks is None else keras.tree.flatten(callbacks)
+                call.arguments["callbacks"] = [*given, callback]
+            args, kwargs = call.args, call.kwargs
+        return super().fit(*args, **kwargs)
+
+    def train_step(self, *args):
+        """Keras's training step, which may look at the features on its way.
+
+        `(data)` on TensorFlow and torch, `(state, data)` on JAX.
+        """
+        if self._plan.head is None:
+            return super().train_step(*args)
+        token = _step_features.set([])
+        try:
+            return super().train_step(*args)
+        finally:
+            _step_features.reset(token)
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        """The logits of `inputs`, `(batch, num_classes)`."""
+        seen = _step_features.get()
+        if seen is None or self._plan.head is None:
+            return super().call(inputs, training=training, mask=mask, **kwargs)
+        logits, features = self._plan.head.twin.call(
+            inputs, training=training, mask=mask, **kwargs
+        )
+        seen.append(features)
+        return logits
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss: of perturbed logits in training, plain cross-entropy in evaluation."""
+        context = Context(training=False)
+        if self._plan.perturbs:
+            if self._num_classes is None:  # Subclassed, and Keras builds what is missing.
+                self._set_num_classes(_checks.num_classes(y_pred))
+                self._prepare()
+            if training:
+                context = self._observe(y, y_pred, sample_weight)
+        with context_scope(context):
+            return super().compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+            )
+
+    def perturb_on_batch(self, x, y, sample_weight=None):
+        """The logits of a batch, and the perturbed ones that the loss would train on.
+
+        Looks without touching: no state changes, no dropout. For pictures and for debugging.
+
+        Args:
+            x: Input data, one batch.
+            y: Labels, as for the loss.
+            sample_weight: `(batch,)` or None.
+
+        Returns:
+            `(logits, perturbed)`, NumPy arrays of shape `(batch, num_classes)`.
+
+        Raises:
+            ValueError: if no `keras_lpl.PerturbedCrossentropy` loss is compiled.
+        """
+        if not self._plan.perturbs:
+            raise ValueError(
+                "`perturb_on_batch` shows what the loss does to the logits: compile the model with "
+                f"a `keras_lpl.PerturbedCrossentropy` loss. Received: loss={self.loss!r}"
+            )
+        head, features = self._plan.head, None
+        if head is None:
+            logits = self.predict_on_batch(x)
+        else:
+            logits, features = head.twin.predict_on_batch(x)
+        context = self._context(features).replace(sample_weight=sample_weight)
+        (loss,) = (x for x in keras.tree.flatten(self.loss) if isinstance(x, PerturbedCrossentropy))
+        return logits, ops.convert_to_numpy(loss.perturb(y, logits, context))
+
+    def _observe(self, y, y_pred, sample_weight):
+        """Folds a training batch into the statistics. Returns what is known for the loss."""
+        logits = ops.stop_gradient(ops.cast(y_pred, "float32"))
+        labels = _checks.labels(_single(y, "y"), logits)
+        sample_weight = _single(sample_weight, "sample_weight")
+        seen = _step_features.get()
+        features = seen[-1] if seen else None
+        detached = None if features is None else ops.stop_gradient(ops.cast(features, "float32"))
+        # The first step of training is at progress 0: read before this step is counted, and
+        # copied, as torch assigns in place.
+        progress = self.statistics.get("progress")
+        progress = None if progress is None else progress.value + 0.0
+        for name in self._plan.statistics:
+            self.statistics.get(name).update(labels, logits, detached, sample_weight)
+        return self._context(features).replace(progress=progress)
+
+    def _context(self, features):
+        """What the model knows now."""
+        plan = self._plan
+        statistics = {name: self.statistics.get(name) for name in plan.statistics}
+        confidence, progress = statistics["confidence"], statistics.get("progress")
+        return Context(
+            confidence=confidence.confidence,
+            confidence_weight=ops.convert_to_tensor(confidence.weight),
+            features=features,
+            kernel=None if plan.head is None else ops.convert_to_tensor(plan.head.layer.kernel),
+            progress=None if progress is None else ops.convert_to_tensor(progress.value),
+            statistics=statistics,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What the compiled loss asks for. A plain object, so that Keras does not track its parts."""
+
+    perturbs: bool = False
+    perturbations: tuple = ()
+    needs: frozenset = frozenset()
+    head: Head | None = None
+    statistics: tuple = ()
+
+
+class _Statistics(keras.layers.Layer):
+    """The running statistics of a model, by name.
+
+    A layer of its own, as a subclassed model takes no new state once it is built. An attribute
+    for each, as Keras saves attributes by name: statistics find their values again whatever the
+    order of the perturbations.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(trainable=False, dtype="float32", **kwargs)
+        self.built = True
+
+    def add(self, name, statistic):
+        """Adds a statistic, unless one of that name is there and goes on."""
+        if self.get(name) is None:
+            setattr(self, f"running_{name}", statistic)
+
+    def get(self, name):
+        """The statistic of that name, or None."""
+        return getattr(self, f"running_{name}", None)
+
+
+def _single(tensor, name):
+    """The one tensor of a model with one output."""
+    flat = [x for x in keras.tree.flatten(tensor) if x is not None]
+    if len(flat) > 1:
+        raise ValueError(
+            f"`LPLModel` has one output, so `{name}` must be one array. Received: {len(flat)}"
+        )
+    return flat[0] if flat else None
