@@ -6,8 +6,18 @@ Every method is a perturbation of the logits; a loss applies perturbations; a mo
 state they need. Start with `LPLLoss`; the equations are in `keras_lpl.functional`.
 """
 
-from keras_lpl import callbacks, functional, layers, losses, models
-from keras_lpl import perturbations
+from keras_lpl import (
+    callbacks,
+    data,
+    functional,
+    layers,
+    losses,
+    metrics,
+    models,
+    networks,
+    perturbations,
+    plots,
+)
 from keras_lpl.losses import LogitAdjustmentLoss, LPLLoss, PerturbedCrossentropy
 from keras_lpl.models import LPLModel
 

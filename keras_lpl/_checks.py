@@ -175,6 +175,8 @@ def _check_index_values(values, classes, name):
 
 def _check_soft_values(values, name):
     values = values.astype("float64")
+    if np.all(values == 1):
+        return  # Keras builds on torch with a batch of ones, which nobody has as labels.
     sums = values.sum(axis=-1)
     # Loose enough for labels that went through bfloat16.
     bad = np.flatnonzero(~((values.min(axis=-1) >= 0) & (np.abs(sums - 1) < 0.02)))

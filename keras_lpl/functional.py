@@ -18,6 +18,7 @@ everything can be compiled; a label that is not a class, or a logit that is not 
 own sample's result NaN and touches no other.
 """
 
+import functools
 import math
 
 import keras
@@ -252,7 +253,8 @@ def perturb_logits(
     and `u_i + delta_{y_i}` is returned. `delta` is a constant for back-propagation.
 
     Steps of unit length keep `|delta_c| <= num_steps[c] * step_size <= eps_c`, and push a class
-    that is already learnt as far as one that is not. With `normalize_gradient=False` the step is
+    that is already learnt as far as one that is not, as long as float32 holds its gradient: up to
+    a lead of about 90 over all other logits. With `normalize_gradient=False` the step is
     `step_size * g_c`, Eqs. 16-17 as printed: it fades as the class is learnt.
 
     With soft labels membership is a weight: `g_c = sum_i y_ic (p_i - y_i) / sum_i y_ic`, and
@@ -311,22 +313,31 @@ def _shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weigh
     num_steps = ops.where(ops.take(total, row) > 0, ops.take(num_steps, known), 0)[:, None]
     is_true_class = ops.one_hot(known, classes, dtype="bool")
 
-    def step(k, delta):
+    state = (ops.zeros_like(logits), logits, row, share, is_true_class, rate, num_steps)
+    step = _step_of_classes(bool(normalize_gradient))
+    delta = ops.fori_loop(0, ops.max(num_steps), step, state)[0]
+    return ops.where(labels[:, None] < 0, math.nan, ops.take(delta, row, axis=0))
+
+
+# The loop bodies are made once and get all they need as state: JAX, run eagerly, compiles a loop
+# for every new function it is given.
+@functools.cache
+def _step_of_classes(normalize_gradient):
+    def step(k, state):
+        delta, logits, row, share, is_true_class, rate, num_steps = state
         probability = ops.softmax(logits + ops.take(delta, row, axis=0), axis=-1)
         others = ops.where(is_true_class, 0.0, probability)
-        mean = ops.segment_sum(share * others, row, num_segments=batch)
+        mean = ops.segment_sum(share * others, row, num_segments=ops.shape(logits)[0])
         # g_c is `mean` with minus its sum at c: p - 1 would lose all digits of a small 1 - p.
         total = ops.sum(mean, axis=-1, keepdims=True)
         gradient = ops.where(is_true_class, -total, mean)
         if normalize_gradient:
             # Scaled by its largest entry, total, so that the squares do not underflow.
-            gradient = _divide_or_zero(gradient, total)
-            length = ops.sqrt(ops.sum(ops.square(gradient), axis=-1, keepdims=True))
-            gradient = _divide_or_zero(gradient, length)
-        return delta + ops.where(k < num_steps, rate * gradient, 0.0)
+            gradient = _unit_rows(_divide_or_zero(gradient, total))
+        delta = delta + ops.where(k < num_steps, rate * gradient, 0.0)
+        return delta, *state[1:]
 
-    delta = ops.fori_loop(0, ops.max(num_steps), step, ops.zeros_like(logits))
-    return ops.where(labels[:, None] < 0, math.nan, ops.take(delta, row, axis=0))
+    return step
 
 
 def _shift_of_soft_labels(labels, logits, rate, num_steps, normalize_gradient, weight):
@@ -338,50 +349,71 @@ def _shift_of_soft_labels(labels, logits, rate, num_steps, normalize_gradient, w
     member = labels * weight[:, None]
     member = _divide_or_zero(member, ops.sum(member, axis=0))  # columns sum to 1, or are all 0
     num_steps = ops.where(ops.max(member, axis=0) > 0, num_steps, 0)
-
-    def residual(shift):
-        """`p - y`, without the cancellation where p is all but 1."""
-        scaled = logits + shift
-        largest = ops.max(scaled, axis=-1, keepdims=True)
-        is_largest = ops.one_hot(ops.argmax(scaled, axis=-1), logits.shape[-1], dtype="bool")
-        others = ops.where(is_largest, 0.0, ops.exp(scaled - largest))
-        total = ops.sum(others, axis=-1, keepdims=True)
-        probability = ops.where(is_largest, 1.0, others) / (1 + total)
-        rest = ops.where(is_largest, total / (1 + total), 1 - probability)
-        # (1 - y) stands for the sum of the other labels, whether or not rounding left it so.
-        return probability * (1 - labels) - labels * rest
-
-    def step_per_class(k, delta):
-        gradient = ops.matmul(ops.transpose(member), residual(ops.matmul(labels, delta)))
-        if normalize_gradient:
-            largest = ops.max(ops.abs(gradient), axis=-1, keepdims=True)
-            gradient = _divide_or_zero(gradient, largest)
-            length = ops.sqrt(ops.sum(ops.square(gradient), axis=-1, keepdims=True))
-            gradient = _divide_or_zero(gradient, length)
-        return delta + ops.where(k < num_steps, rate, 0.0)[:, None] * gradient
-
-    def step_per_sample(k, shift):
-        # |g_c|^2 = m_c' (R R') m_c, so the (num_classes, num_classes) array G is not needed.
-        rows = residual(shift)
-        factor = ops.where(k < num_steps, rate, 0.0)
-        if normalize_gradient:
-            size = ops.max(ops.abs(rows), axis=-1, keepdims=True)
-            unit_rows = _divide_or_zero(rows, size)
-            sized = member * size
-            largest = ops.max(sized, axis=0)
-            sized = _divide_or_zero(sized, largest)
-            gram = ops.matmul(unit_rows, ops.transpose(unit_rows))
-            square = ops.sum(sized * ops.matmul(gram, sized), axis=0)
-            factor = _divide_or_zero(factor, largest * ops.sqrt(ops.maximum(square, 0.0)))
-        return shift + ops.matmul(ops.matmul(labels * factor, ops.transpose(member)), rows)
-
-    longest = ops.max(num_steps)
+    constants = (labels, logits, member, rate, num_steps)
     classes, batch = logits.shape[-1], logits.shape[0]
     # The smaller of (classes, classes) and (batch, batch); TensorFlow may not know the batch size.
     if classes <= (_USUAL_BATCH if batch is None else batch):
-        start = ops.zeros((classes, classes), dtype=logits.dtype)
-        return ops.matmul(labels, ops.fori_loop(0, longest, step_per_class, start))
-    return ops.fori_loop(0, longest, step_per_sample, ops.zeros_like(logits))
+        step = _step_of_soft_classes(bool(normalize_gradient))
+        delta = ops.zeros((classes, classes), dtype=logits.dtype)
+        delta = ops.fori_loop(0, ops.max(num_steps), step, (delta, *constants))[0]
+        return ops.matmul(labels, delta)
+    step = _step_of_soft_samples(bool(normalize_gradient))
+    return ops.fori_loop(0, ops.max(num_steps), step, (ops.zeros_like(logits), *constants))[0]
+
+
+@functools.cache
+def _step_of_soft_classes(normalize_gradient):
+    """Moves `delta`, `(num_classes, num_classes)`."""
+
+    def step(k, state):
+        delta, labels, logits, member, rate, num_steps = state
+        residual = _residual(labels, logits + ops.matmul(labels, delta))
+        gradient = ops.matmul(ops.transpose(member), residual)
+        if normalize_gradient:
+            largest = ops.max(ops.abs(gradient), axis=-1, keepdims=True)
+            gradient = _unit_rows(_divide_or_zero(gradient, largest))
+        delta = delta + ops.where(k < num_steps, rate, 0.0)[:, None] * gradient
+        return delta, *state[1:]
+
+    return step
+
+
+@functools.cache
+def _step_of_soft_samples(normalize_gradient):
+    """Moves `Y delta`, `(batch, num_classes)`, by way of a `(batch, batch)` array."""
+
+    def step(k, state):
+        shift, labels, logits, member, rate, num_steps = state
+        residual = _residual(labels, logits + shift)
+        factor = ops.where(k < num_steps, rate, 0.0)
+        if normalize_gradient:
+            # |g_c|^2 = m_c' (R R') m_c, so G itself is not needed. Rows and columns are scaled
+            # by their largest entries, so that nothing underflows. The square loses digits where
+            # the rows of a class all but cancel; labels of mixup or smoothing are far from that.
+            size = ops.max(ops.abs(residual), axis=-1, keepdims=True)
+            unit = _divide_or_zero(residual, size)
+            weight = member * size
+            largest = ops.max(weight, axis=0)
+            weight = _divide_or_zero(weight, largest)
+            gram = ops.matmul(unit, ops.transpose(unit))
+            square = ops.sum(weight * ops.matmul(gram, weight), axis=0)
+            factor = _divide_or_zero(factor, largest * ops.sqrt(ops.maximum(square, 0.0)))
+        shift = shift + ops.matmul(ops.matmul(labels * factor, ops.transpose(member)), residual)
+        return shift, *state[1:]
+
+    return step
+
+
+def _residual(labels, logits):
+    """`softmax(u) - y`, without the cancellation where a probability is all but 1."""
+    largest = ops.max(logits, axis=-1, keepdims=True)
+    is_largest = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="bool")
+    others = ops.where(is_largest, 0.0, ops.exp(logits - largest))
+    total = ops.sum(others, axis=-1, keepdims=True)
+    probability = ops.where(is_largest, 1.0, others) / (1 + total)
+    rest = ops.where(is_largest, total / (1 + total), 1 - probability)
+    # (1 - y) stands for the sum of the other labels, whether or not rounding left it so.
+    return probability * (1 - labels) - labels * rest
 
 
 # --- Helpers --------------------------------------------------------------------------------
@@ -428,6 +460,11 @@ def _divide_or_zero(numerator, denominator):
     """`numerator / denominator`, and 0 where the denominator is 0."""
     is_zero = ops.equal(denominator, 0)
     return ops.where(is_zero, 0.0, numerator / ops.where(is_zero, 1.0, denominator))
+
+
+def _unit_rows(x):
+    """Rows of length 1; rows of zeros stay. Entries must be of a size that can be squared."""
+    return _divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
 
 
 def _confidence_threshold(confidence, threshold, weight):

@@ -36,8 +36,8 @@ _step_features = contextvars.ContextVar("keras_lpl_step_features", default=None)
 class LPLModel(keras.Model):
     """A `keras.Model` that gives its loss what a batch alone cannot.
 
-    Built like a functional `keras.Model`, from an existing model (`from_model`), or by subclassing
-    with a `call` of your own. Its one output is the logits, `(batch, num_classes)`.
+    Built like a functional `keras.Model`, or from an existing model of any kind (`from_model`). Its
+    one output is the logits, `(batch, num_classes)`.
 
     Trained with a `keras_lpl.PerturbedCrossentropy` loss such as `keras_lpl.LPLLoss`, it
 
@@ -69,20 +69,24 @@ class LPLModel(keras.Model):
 
     # Keras takes a model for a functional one at load only if the constructor reads like this.
     def __init__(self, *args, **kwargs):
+        if not args and not {"inputs", "outputs"} <= set(kwargs):
+            raise TypeError(
+                "`LPLModel` is built from tensors, `LPLModel(inputs, outputs)`, or from a model. "
+                "To train a model with a `call` of your own, derive it from `keras.Model`, call it "
+                "on a batch, and wrap it: `keras_lpl.LPLModel.from_model(model)`. "
+                f"Received: no inputs and outputs for {type(self).__name__}"
+            )
         super().__init__(*args, **kwargs)
-        self.statistics = _Statistics(name="statistics")
-        self._plan = _Plan()
-        self._num_classes = None
-        outputs = getattr(self, "outputs", None)
-        if outputs is None:
-            return  # Subclassed: known with the first batch.
-        if len(outputs) != 1:
+        if len(self.outputs) != 1:
             raise ValueError(
                 "`LPLModel` needs one output, the logits. Move other outputs to a model of their "
-                f"own over the same layers. Received: {len(outputs)} outputs"
+                f"own over the same layers. Received: {len(self.outputs)} outputs"
             )
-        check_logits(outputs[0])
-        self._set_num_classes(outputs[0].shape[-1])
+        check_logits(self.outputs[0])
+        self._num_classes = self.outputs[0].shape[-1]
+        self.statistics = _Statistics(name="statistics")
+        self.statistics.add("confidence", RunningClassConfidence(self._num_classes))
+        self._plan = _Plan()
 
     @classmethod
     def from_model(cls, model, **kwargs):
@@ -129,11 +133,9 @@ class LPLModel(keras.Model):
     def confidence(self):
         """Running confidence of each class over training, `(num_classes,)` (Eq. 13).
 
-        `1 / num_classes` for a class that has not occurred yet; None while it is not known how
-        many classes there are (a subclassed model before its first batch).
+        `1 / num_classes` for a class that has not occurred yet.
         """
-        statistic = self.statistics.get("confidence")
-        return None if statistic is None else statistic.confidence
+        return self.statistics.get("confidence").confidence
 
     # --- Compiling: create what the loss asks for --------------------------------------------
 
@@ -141,15 +143,18 @@ class LPLModel(keras.Model):
         """Configures training, as `keras.Model.compile`."""
         super().compile(*args, **kwargs)
         losses = [x for x in keras.tree.flatten(self.loss) if isinstance(x, PerturbedCrossentropy)]
-        self._plan = _Plan(
-            perturbs=bool(losses),
-            perturbations=tuple(p for loss in losses for p in loss.perturbations),
-            needs=frozenset(need for loss in losses for need in loss.needs),
-        )
-        if "progress" in self._plan.needs:
-            self.statistics.add("progress", TrainingProgress())
-        if self._num_classes is not None:
-            self._prepare()
+        perturbations = [perturbation for loss in losses for perturbation in loss.perturbations]
+        needs = {need for loss in losses for need in loss.needs}
+        head = find_head(self) if needs & {"features", "kernel"} else None
+        created = {"progress": TrainingProgress()} if "progress" in needs else {}
+        num_features = None if head is None else head.num_features
+        for perturbation in perturbations:
+            created |= perturbation.create_statistics(self._num_classes, num_features)
+        for name, statistic in created.items():
+            self.statistics.add(name, statistic)
+        # Statistics that an earlier loss asked for stay, and rest.
+        names = ("confidence", *created)
+        self._plan = _Plan(losses[0] if losses else None, frozenset(needs), head, names)
 
     def compile_from_config(self, config):
         """Compiles a loaded model; Keras leaves that to models with a `compile` of their own."""
@@ -157,41 +162,6 @@ class LPLModel(keras.Model):
         self.compile(**config)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
-
-    def get_build_config(self):
-        """Adds what a subclassed model needs to recreate its statistics before they are loaded."""
-        config = super().get_build_config()
-        if config is not None and self._num_classes is not None:
-            config["num_classes"] = self._num_classes
-        return config
-
-    def build_from_config(self, config):
-        """Builds a loaded model, statistics included."""
-        config = dict(config)
-        num_classes = config.pop("num_classes", None)
-        super().build_from_config(config)
-        if num_classes is not None:
-            self._set_num_classes(num_classes)
-
-    def _set_num_classes(self, num_classes):
-        self._num_classes = num_classes
-        self.statistics.add("confidence", RunningClassConfidence(num_classes))
-
-    def _prepare(self):
-        """Creates the statistics, and the view of the features, that the loss asks for."""
-        plan, head = self._plan, None
-        if plan.needs & {"features", "kernel"}:
-            head = find_head(self)
-        used = ["confidence", *({"progress"} & plan.needs)]
-        for perturbation in plan.perturbations:
-            created = perturbation.create_statistics(
-                self._num_classes, None if head is None else head.num_features
-            )
-            for name, statistic in created.items():
-                used.append(name)
-                self.statistics.add(name, statistic)
-        # Statistics of a loss compiled earlier stay, but rest.
-        self._plan = dataclasses.replace(plan, head=head, statistics=tuple(dict.fromkeys(used)))
 
     # --- Training: Keras's own step, with a context laid out for the loss --------------------
 
@@ -237,12 +207,8 @@ class LPLModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss: of perturbed logits in training, plain cross-entropy in evaluation."""
         context = Context(training=False)
-        if self._plan.perturbs:
-            if self._num_classes is None:  # Subclassed, and Keras builds what is missing.
-                self._set_num_classes(_checks.num_classes(y_pred))
-                self._prepare()
-            if training:
-                context = self._observe(y, y_pred, sample_weight)
+        if training and self._plan.loss is not None:
+            context = self._observe(y, y_pred, sample_weight)
         with context_scope(context):
             return super().compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
@@ -264,7 +230,7 @@ class LPLModel(keras.Model):
         Raises:
             ValueError: if no `keras_lpl.PerturbedCrossentropy` loss is compiled.
         """
-        if not self._plan.perturbs:
+        if self._plan.loss is None:
             raise ValueError(
                 "`perturb_on_batch` shows what the loss does to the logits: compile the model with "
                 f"a `keras_lpl.PerturbedCrossentropy` loss. Received: loss={self.loss!r}"
@@ -275,8 +241,7 @@ class LPLModel(keras.Model):
         else:
             logits, features = head.twin.predict_on_batch(x)
         context = self._context(features).replace(sample_weight=sample_weight)
-        (loss,) = (x for x in keras.tree.flatten(self.loss) if isinstance(x, PerturbedCrossentropy))
-        return logits, ops.convert_to_numpy(loss.perturb(y, logits, context))
+        return logits, ops.convert_to_numpy(self._plan.loss.perturb(y, logits, context))
 
     def _observe(self, y, y_pred, sample_weight):
         """Folds a training batch into the statistics. Returns what is known for the loss."""
@@ -313,8 +278,7 @@ class LPLModel(keras.Model):
 class _Plan:
     """What the compiled loss asks for. A plain object, so that Keras does not track its parts."""
 
-    perturbs: bool = False
-    perturbations: tuple = ()
+    loss: PerturbedCrossentropy | None = None
     needs: frozenset = frozenset()
     head: Head | None = None
     statistics: tuple = ()
@@ -323,9 +287,8 @@ class _Plan:
 class _Statistics(keras.layers.Layer):
     """The running statistics of a model, by name.
 
-    A layer of its own, as a subclassed model takes no new state once it is built. An attribute
-    for each, as Keras saves attributes by name: statistics find their values again whatever the
-    order of the perturbations.
+    An attribute for each, as Keras saves attributes by name: statistics find their values again
+    whatever the order of the perturbations.
     """
 
     def __init__(self, **kwargs):

@@ -1,0 +1,26 @@
+"""Optional dependencies, imported where they are used."""
+
+import importlib
+
+
+def import_optional(module, package, purpose):
+    """Imports `module`, or says which extra brings it.
+
+    Args:
+        module: Dotted name to import, e.g. `"sklearn.datasets"`.
+        package: Name of the distribution, e.g. `"scikit-learn"`.
+        purpose: What needs it, the subject of the error's sentence.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        # The cause stays attached: a package that is there but broken looks the same from here.
+        raise ImportError(
+            f'{purpose} needs {package}: pip install "keras-lpl[data]". Received: {error}'
+        ) from error

@@ -1,0 +1,118 @@
+"""Accuracy over the classes with many, a medium number of, or few training samples."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lpl import _checks
+from keras_lpl.metrics._class_recall import ClassRecall
+
+SHOTS = ("many", "medium", "few")
+
+
+@keras.saving.register_keras_serializable("keras_lpl")
+class ShotAccuracy(ClassRecall):
+    """Mean recall of the classes of one group, by their number of training samples.
+
+    With the usual limits of long-tailed recognition (Liu et al., "Large-Scale
+    Long-Tailed Recognition in an Open World", CVPR 2019):
+
+        "many"      more than 100 training samples
+        "medium"    20 to 100
+        "few"       fewer than 20
+
+    The result is the mean over the group's classes of hits_c / n_c, n_c the
+    evaluated samples of class c. On a balanced test set, as the literature uses,
+    that is the accuracy over the group's test samples.
+
+    Args:
+        class_counts: Training samples of each class, shape `(C,)`, in the order of
+            the class indices. 0 is allowed here: such a class is among the few.
+        shot: `"many"`, `"medium"` or `"few"`.
+        many: Largest count of the medium group.
+        few: Smallest count of the medium group, at most `many`.
+        name: Name of the metric. Defaults to `"many_shot_accuracy"` and so on.
+        dtype: Of the result. Counting is done in float32.
+
+    The result is NaN, not 0, where there is nothing to average: when no class falls
+    into the group (CIFAR-10-LT at imbalance factor 100 has no "few"), so that one
+    list of metrics serves all data sets, and until a sample of the group has been
+    evaluated. A label that is not a class raises a `ValueError`, or makes
+    the result NaN where compiled code cannot raise.
+
+    Example:
+
+    >>> metric = keras_lpl.metrics.ShotAccuracy([500, 50, 5], "few")
+    >>> metric.update_state([0, 2, 2], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    >>> print(float(metric.result()))
+    0.5
+
+    With `compile`:
+
+    ```python
+    counts = keras_lpl.data.class_counts(y_train)
+    groups = [keras_lpl.metrics.ShotAccuracy(counts, shot) for shot in ("many", "medium", "few")]
+    model.compile(loss=keras_lpl.LPLLoss(class_counts=counts), metrics=groups)
+    ```
+    """
+
+    def __init__(self, class_counts, shot, many=100, few=20, name=None, dtype=None):
+        self.shot = _checks.one_of(shot, "shot", SHOTS)
+        self.many = _checks.number(many, "many", minimum=0)
+        self.few = _checks.number(few, "few", minimum=0)
+        if self.few > self.many:
+            raise ValueError(f"`few` must not exceed `many`. Received: few={few!r}, many={many!r}")
+        # Python numbers, so that the configuration is JSON.
+        self.class_counts = _check_counts(class_counts)
+        super().__init__(
+            len(self.class_counts), name=name or f"{self.shot}_shot_accuracy", dtype=dtype
+        )
+
+    @property
+    def classes(self):
+        """The classes of the group, a list of their indices."""
+        return np.flatnonzero(self._in_group()).tolist()
+
+    def _in_group(self):
+        counts = np.asarray(self.class_counts)
+        return {
+            "many": counts > self.many,
+            "medium": (self.few <= counts) & (counts <= self.many),
+            "few": counts < self.few,
+        }[self.shot]
+
+    def result(self):
+        """Returns the mean recall of the group since the last reset."""
+        recall, seen = self._recall()
+        seen = seen * ops.convert_to_tensor(self._in_group(), dtype="float32")
+        classes = ops.sum(seen)
+        mean = ops.sum(recall * seen) / ops.maximum(classes, 1.0)
+        return ops.cast(ops.where(classes > 0, mean, math.nan), self.dtype)
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "class_counts": list(self.class_counts),
+            "shot": self.shot,
+            "many": self.many,
+            "few": self.few,
+        }
+
+
+def _check_counts(counts):
+    if hasattr(counts, "shape"):
+        counts = ops.convert_to_numpy(counts)
+    try:
+        array = np.asarray(counts, dtype="float64")
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.ndim != 1 or array.size < 2 or not (np.isfinite(array) & (array >= 0)).all():
+        raise ValueError(
+            "`class_counts` must be a flat sequence with the training count of each class, 0 or "
+            "more, of at least two classes (`keras_lpl.data.class_counts`). "
+            f"Received: class_counts={counts!r}"
+        )
+    return tuple(int(n) if n == int(n) else float(n) for n in array)

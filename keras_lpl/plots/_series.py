@@ -1,0 +1,203 @@
+"""What the pictures share: one value per class and method, drawn in order of frequency."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_lpl import _checks
+
+# Okabe and Ito's colours, which colour-blind people can tell apart, without the yellow that
+# disappears on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+FEW_CLASSES = 20  # up to here, every class gets a label
+MAX_BARS = 60  # more bars than this are too thin to compare
+
+
+@dataclasses.dataclass
+class Series:
+    """The methods' values, classes in the order they are drawn.
+
+    `values[method]` is the mean over rows, `spread[method]` their standard deviation or None.
+    """
+
+    values: dict
+    spread: dict
+    counts: np.ndarray | None
+    labels: list
+
+    @property
+    def num_classes(self):
+        """How many classes there are."""
+        return len(self.labels)
+
+    @property
+    def as_bars(self):
+        """Whether there is room for a bar per class and method."""
+        return self.num_classes * len(self.values) <= MAX_BARS
+
+
+def new_figure(num_classes):
+    """Returns a figure that pyplot knows nothing of, and its axes."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "`keras_lpl.plots` needs Matplotlib, which is not installed. Install it with "
+            "`pip install matplotlib` or `pip install keras-lpl[examples]`."
+        ) from error
+    figure = Figure(figsize=(9 if num_classes > FEW_CLASSES else 7, 4), layout="constrained")
+    return figure, figure.subplots()
+
+
+def prepare(values, class_counts, class_names, argument):
+    """Checks the values of every method, and brings the classes into drawing order."""
+    if not hasattr(values, "items") or not len(values):
+        raise ValueError(
+            f"`{argument}` must be a dictionary from a method's name to one value per class. "
+            f"Received: {argument}={values!r}"
+        )
+    rows = {name: _rows(each, f"{argument}[{name!r}]") for name, each in values.items()}
+    sizes = {name: each.shape[1] for name, each in rows.items()}
+    num_classes = next(iter(sizes.values()))
+    if set(sizes.values()) != {num_classes}:
+        raise ValueError(
+            f"`{argument}` must have the same number of classes for every method. Received: {sizes}"
+        )
+    counts = None
+    if class_counts is not None:
+        counts = np.asarray(_checks.class_counts(class_counts), dtype="float64")
+        _check_length(counts, num_classes, "class_counts", argument)
+    if class_names is not None:
+        _check_length(class_names, num_classes, "class_names", argument)
+    order = np.arange(num_classes)
+    if counts is not None:
+        order = np.argsort(-counts, kind="stable")
+        counts = counts[order]
+    names = range(num_classes) if class_names is None else class_names
+    return Series(
+        values={name: _over_rows(np.nanmean, each)[order] for name, each in rows.items()},
+        spread={
+            name: _over_rows(np.nanstd, each)[order] if len(each) > 1 else None
+            for name, each in rows.items()
+        },
+        counts=counts,
+        labels=[str(names[index]) for index in order],
+    )
+
+
+def draw(ax, series, title):
+    """Draws each method as bars with whiskers or, where there are too many, as a line."""
+    for index, name in enumerate(series.values):
+        if series.as_bars:
+            _draw_bars(ax, series, index, name)
+        else:
+            _draw_line(ax, series, index, name)
+    _label_classes(ax, series)
+    ax.set_title(title, loc="left")
+    ax.grid(axis="y", color="#dddddd", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw_legend(ax, series, own_figure):
+    """Names the methods: below the picture in a figure of ours, inside the axes in another's."""
+    handles, names = ax.get_legend_handles_labels()
+    columns = min(5, len(series.values))
+    if own_figure:
+        ax.figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=columns)
+    else:
+        ax.legend(handles, names)
+
+
+def _draw_bars(ax, series, index, name):
+    width = 0.8 / len(series.values)
+    positions = np.arange(series.num_classes) + (index + 0.5) * width - 0.4
+    ax.bar(
+        positions,
+        series.values[name],
+        0.92 * width,
+        color=COLORS[index % len(COLORS)],
+        hatch="///" if index >= len(COLORS) else None,
+        edgecolor="white",
+        linewidth=0,
+        label=name,
+        zorder=2,
+    )
+    if series.spread[name] is not None:
+        ax.errorbar(
+            positions,
+            series.values[name],
+            series.spread[name],
+            fmt="none",
+            ecolor="#333333",
+            elinewidth=0.9,
+            zorder=3,
+        )
+
+
+def _draw_line(ax, series, index, name):
+    positions, values = np.arange(series.num_classes), series.values[name]
+    color = COLORS[index % len(COLORS)]
+    ax.plot(
+        positions,
+        values,
+        color=color,
+        linestyle="--" if index >= len(COLORS) else "-",
+        linewidth=1.2,
+        marker=MARKERS[index % len(MARKERS)],
+        markersize=3,
+        label=name,
+        zorder=2,
+    )
+    if series.spread[name] is not None:
+        low, high = values - series.spread[name], values + series.spread[name]
+        ax.fill_between(positions, low, high, color=color, alpha=0.12, linewidth=0, zorder=1)
+
+
+def _label_classes(ax, series):
+    """Labels every class or, of many, some: by name, else by place in the order."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator
+
+    step = 1 if series.num_classes <= FEW_CLASSES else -(-series.num_classes // FEW_CLASSES)
+    ticks = np.arange(0, series.num_classes, step)
+    unnamed = all(label.isdecimal() for label in series.labels)
+    by_rank = unnamed and step > 1 and series.counts is not None
+    labels = [str(tick) if by_rank else series.labels[tick] for tick in ticks]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(FixedFormatter(labels))
+    if max(len(label) for label in labels) > 3:
+        ax.tick_params(axis="x", labelrotation=45)
+        for label in ax.get_xticklabels():
+            label.set(horizontalalignment="right", rotation_mode="anchor")
+    ax.set_xlim(-0.6, series.num_classes - 0.4)
+    if by_rank:
+        ax.set_xlabel("rank of the class by frequency (0: most frequent)")
+    else:
+        ax.set_xlabel("class" if series.counts is None else "class, most frequent first")
+
+
+def _rows(values, name):
+    array = np.asarray(values, dtype="float64")
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(
+            f"`{name}` must have shape (num_classes,) or (repeats, num_classes). Received: an "
+            f"array of shape {array.shape}"
+        )
+    return np.atleast_2d(np.where(np.isfinite(array), array, np.nan))
+
+
+def _over_rows(function, rows):
+    """A mean or a deviation that leaves out what is missing; NaN where everything is."""
+    result = np.full(rows.shape[1], np.nan)
+    known = ~np.isnan(rows).all(axis=0)
+    result[known] = function(rows[:, known], axis=0)
+    return result
+
+
+def _check_length(entries, num_classes, name, argument):
+    if len(entries) != num_classes:
+        raise ValueError(
+            f"`{name}` must have one entry per class. Received: {len(entries)} entries for "
+            f"`{argument}` of {num_classes} classes"
+        )

@@ -1,0 +1,317 @@
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from keras_lpl.data import channel_statistics, class_counts, pipeline
+
+tf = pytest.importorskip("tensorflow")
+
+OFF = {"mean": 0, "std": 1}
+
+
+def coded_images(count=12, height=6, width=5):
+    """Images that say in channel 0 which they are, and in channel 1 where each pixel is."""
+    images = np.zeros((count, height, width, 2), "uint8")
+    images[..., 0] = np.arange(count)[:, None, None]
+    images[..., 1] = 1 + np.arange(height * width).reshape(height, width)
+    return images, np.arange(count) % 4
+
+
+def batches(dataset):
+    return [(x.numpy(), y.numpy()) for x, y in dataset]
+
+
+def epoch(dataset):
+    xs, ys = zip(*batches(dataset), strict=True)
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+# --- Batches and order ----------------------------------------------------------------------
+
+
+def test_evaluation_keeps_order_and_values():
+    x, y = coded_images()
+    dataset = pipeline(x, y, 5, training=False, **OFF)
+    parts = batches(dataset)
+    assert [len(part_y) for _, part_y in parts] == [5, 5, 2]
+    assert len(dataset) == 3
+    out_x, out_y = epoch(dataset)
+    assert out_x.dtype == "float32"
+    assert out_y.dtype == y.dtype
+    np.testing.assert_array_equal(out_x, x)
+    np.testing.assert_array_equal(out_y, y)
+
+
+def test_training_shows_every_sample_once_an_epoch_in_a_new_order():
+    x, y = coded_images()
+    dataset = pipeline(x, y, 5, training=True, padding=0, flip=False, **OFF)
+    assert len(dataset) == 3
+    orders = []
+    for _ in range(3):
+        out_x, out_y = epoch(dataset)
+        order = out_x[:, 0, 0, 0].astype(int)
+        assert sorted(order) == list(range(12))
+        np.testing.assert_array_equal(out_x, x[order])
+        np.testing.assert_array_equal(out_y, y[order])
+        orders.append(tuple(order))
+    assert len(set(orders)) == 3
+
+
+def test_static_shapes():
+    x, y = coded_images()
+    for training in (True, False):
+        spec_x, spec_y = pipeline(x, y, 5, training, **OFF).element_spec
+        assert spec_x.shape.as_list() == [None, 6, 5, 2]
+        assert spec_y.shape.as_list() == [None]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_features_are_shuffled_but_not_changed(training):
+    x = np.arange(20, dtype="float64").reshape(10, 2)
+    y = np.eye(10, dtype="float32")
+    out_x, out_y = epoch(pipeline(x, y, 4, training))
+    order = out_y.argmax(axis=1)
+    assert out_x.dtype == "float64"
+    np.testing.assert_array_equal(out_x, x[order])
+    assert (order.tolist() == list(range(10))) is not training
+
+
+def test_features_are_normalised_on_request():
+    x = np.arange(20, dtype="float32").reshape(10, 2)
+    mean, std = channel_statistics(x)
+    out_x, _ = epoch(pipeline(x, np.zeros(10), 4, False, mean=mean, std=std))
+    np.testing.assert_allclose(out_x, (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-5, atol=1e-6)
+
+
+# --- Reproducibility ------------------------------------------------------------------------
+
+
+def test_one_seed_one_sequence_of_epochs():
+    x, y = coded_images()
+    first, again, other = (pipeline(x, y, 5, training=True, seed=seed, **OFF) for seed in (1, 1, 2))
+    for _ in range(2):
+        x_first, y_first = epoch(first)
+        x_again, y_again = epoch(again)
+        np.testing.assert_array_equal(x_first, x_again)
+        np.testing.assert_array_equal(y_first, y_again)
+        assert not np.array_equal(x_first, epoch(other)[0])
+
+
+def test_tensorflows_global_seed_does_not_matter():
+    x, y = coded_images()
+    out = []
+    for seed in (1, 2):
+        tf.random.set_seed(seed)
+        tf.random.uniform(())
+        out.append(epoch(pipeline(x, y, 5, training=True, **OFF))[0])
+    np.testing.assert_array_equal(*out)
+
+
+def test_initial_epoch_goes_on_where_a_run_stopped():
+    x, y = coded_images()
+    whole = pipeline(x, y, 5, training=True, **OFF)
+    rest = pipeline(x, y, 5, training=True, initial_epoch=2, **OFF)
+    epochs = [epoch(whole)[0] for _ in range(4)]
+    np.testing.assert_array_equal(epoch(rest)[0], epochs[2])
+    np.testing.assert_array_equal(epoch(rest)[0], epochs[3])
+
+
+def test_two_iterations_at_a_time_do_not_mix():
+    x, y = coded_images()
+    alone = pipeline(x, y, 5, training=True, **OFF)
+    epochs = [epoch(alone)[0] for _ in range(2)]
+    together = pipeline(x, y, 5, training=True, **OFF)
+    pairs = list(zip(together, together, strict=True))
+    found = [np.concatenate([pair[i][0].numpy() for pair in pairs]) for i in range(2)]
+    for whole in epochs:
+        assert any(np.array_equal(whole, other) for other in found)
+
+
+def test_repeat_goes_through_the_same_epochs():
+    x, y = coded_images()
+    epochs = pipeline(x, y, 5, training=True, **OFF)
+    repeated = pipeline(x, y, 5, training=True, **OFF).repeat().take(6)
+    expected = np.concatenate([epoch(epochs)[0] for _ in range(2)])
+    np.testing.assert_array_equal(epoch(repeated)[0], expected)
+
+
+# --- Augmentation ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+@pytest.mark.parametrize("flip", [True, False])
+def test_augmentation_is_a_crop_of_the_padded_image(mode, flip):
+    x, y = coded_images(144)
+    padding = 2
+    padded = np.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)], mode=mode)
+    dataset = pipeline(x, y, 5, training=True, padding=padding, padding_mode=mode, flip=flip, **OFF)
+    seen = set()
+    for image, label in zip(*epoch(dataset), strict=True):
+        number = int(image[..., 0].max())
+        assert label == y[number]
+        choices = {}
+        for top in range(2 * padding + 1):
+            for left in range(2 * padding + 1):
+                crop = padded[number, top : top + 6, left : left + 5]
+                choices[top, left, False] = crop
+                choices[top, left, True] = crop[:, ::-1]
+        found = [key for key, crop in choices.items() if np.array_equal(crop, image)]
+        assert found
+        # Some mirrored crops look like others; the rest tell which was drawn.
+        assert mode == "reflect" or len(found) == 1
+        if len(found) == 1:
+            seen.update(found)
+    tops, lefts, flips = zip(*seen, strict=True)
+    assert set(tops) == set(range(5))
+    assert set(lefts) == set(range(5)) or mode == "reflect"
+    assert set(flips) == ({False, True} if flip else {False})
+
+
+def test_augmentation_is_drawn_for_each_image_evenly():
+    count, pad = 4000, 1
+    x, y = coded_images(1, 4, 4)
+    x, y = np.repeat(x, count, axis=0), np.repeat(y, count)
+    out, _ = epoch(pipeline(x, y, 500, training=True, padding=pad, **OFF))
+    # 3 rows, 3 columns, 2 orientations.
+    _, times = np.unique(out.reshape(count, -1), axis=0, return_counts=True)
+    assert len(times) == 18
+    # Binomial with p = 1/18: a standard deviation is 14.5.
+    assert (abs(times - count / 18) < 5 * 14.5).all()
+
+
+def test_flip_alone():
+    x, y = coded_images()
+    out, _ = epoch(pipeline(x, y, 5, training=True, padding=0, **OFF))
+    flipped = 0
+    for image in out:
+        plain = x[int(image[0, 0, 0])]
+        assert np.array_equal(image, plain) or np.array_equal(image, plain[:, ::-1])
+        flipped += np.array_equal(image, plain[:, ::-1])
+    assert 0 < flipped < 12
+
+
+# --- Normalisation --------------------------------------------------------------------------
+
+
+def test_channel_statistics(rng):
+    x = rng.integers(0, 256, (300, 3, 4, 3)).astype("uint8")
+    mean, std = channel_statistics(x)
+    assert mean.dtype == std.dtype == "float32"
+    np.testing.assert_allclose(mean, x.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(std, x.std(axis=(0, 1, 2)), rtol=1e-6)
+
+
+def test_channel_statistics_of_a_small_spread():
+    x = 1e4 + np.array([0.0, 0.01] * 500).reshape(-1, 1)
+    np.testing.assert_allclose(channel_statistics(x)[1], 0.005, rtol=1e-4)
+
+
+def test_normalisation_by_given_and_by_own_statistics(rng):
+    x = rng.integers(0, 256, (40, 3, 3, 3)).astype("uint8")
+    y = np.zeros(40)
+    mean, std = x.mean(axis=(0, 1, 2)), x.std(axis=(0, 1, 2))
+    out, _ = epoch(pipeline(x, y, 16, training=False, mean=mean, std=std))
+    np.testing.assert_allclose(out, (x - mean) / std, rtol=1e-4, atol=1e-5)
+    own, _ = epoch(pipeline(x, y, 16, training=True, padding=0, flip=False))
+    np.testing.assert_allclose(own.mean(axis=(0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(own.std(axis=(0, 1, 2)), 1, atol=1e-5)
+
+
+def test_padding_is_black_after_normalisation():
+    x, y = coded_images(40)
+    mean, std = np.array([5.0, 3.0]), np.array([2.0, 4.0])
+    out, _ = epoch(pipeline(x, y, 40, training=True, mean=mean, std=std))
+    padded = out[..., 1].min()
+    np.testing.assert_allclose(padded, -3.0 / 4.0, rtol=1e-6)
+
+
+def test_a_channel_without_contrast_becomes_zero():
+    x, y = np.full((4, 8, 8, 1), 7.0), np.zeros(4)
+    out, _ = epoch(pipeline(x, y, 2, training=True, padding=0))
+    np.testing.assert_array_equal(out, 0)
+
+
+def test_test_images_by_their_own_statistics_are_warned_of():
+    x, y = coded_images()
+    with pytest.warns(UserWarning, match=r"training=False.*`mean` and `std` of the training im"):
+        pipeline(x, y, 4, training=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline(x, y, 4, training=False, **OFF)
+        pipeline(x.reshape(12, -1), y, 4, training=False)
+        pipeline(x, y, 4, training=True)
+
+
+# --- With Keras -----------------------------------------------------------------------------
+
+
+def test_fit_and_evaluate():
+    x, y = coded_images(40, 8, 8)
+    mean, std = channel_statistics(x)
+    train = pipeline(x, y, 16, training=True, mean=mean, std=std)
+    test = pipeline(x, y, 16, training=False, mean=mean, std=std)
+    model = keras.Sequential(
+        [keras.layers.Input((8, 8, 2)), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    history = model.fit(train, epochs=2, validation_data=test, verbose=0, shuffle=False).history
+    assert np.isfinite(history["loss"]).all()
+    from_arrays = model.evaluate((x - mean) / std, y, batch_size=16, verbose=0)
+    np.testing.assert_allclose(model.evaluate(test, verbose=0), from_arrays, rtol=1e-4)
+
+
+def test_class_counts_of_a_pipeline():
+    x, y = coded_images(10)
+    assert class_counts(pipeline(x, y, 4, training=True)).tolist() == [3, 3, 2, 2]
+
+
+def test_tensors_of_the_backend_are_taken():
+    x, y = coded_images()
+    x, y = keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
+    assert len(epoch(pipeline(x, y, 5, training=True))[1]) == 12
+
+
+# --- Errors ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, r"`batch_size` must be an integer of at least 1.*Received: batch_siz"),
+        ({"seed": -1}, r"`seed` must be an integer of at least 0.*Received: seed=-1"),
+        ({"initial_epoch": 1.5}, r"`initial_epoch`.*Received: initial_epoch=1\.5"),
+        ({"seed": 2**32}, r"`seed` must be below 2\*\*32"),
+        ({"padding": -1}, r"`padding`.*Received: padding=-1"),
+        ({"padding_mode": "wrap"}, r"`padding_mode` must be one of.*Received: padding_mode='wrap'"),
+        ({"padding": 5, "padding_mode": "reflect"}, r"smaller than the images.*6 x 5"),
+        ({"mean": 0.0}, r"`mean` and `std` go together.*Received: mean=0\.0, std=None"),
+        ({"mean": [0, 0, 0], "std": 1}, r"`mean` must be.* 2 channels.*Received: mean="),
+        ({"mean": np.nan, "std": 1}, r"`mean` must be a finite number"),
+        ({"mean": 0, "std": [1, 0]}, r"`std` must be greater than 0.*Received: std=\[1\.0, 0\.0\]"),
+        ({"y": np.zeros(3)}, r"same length.*Received: shapes \(12, 6, 5, 2\) and \(3,\)"),
+        ({"x": np.zeros((0, 3)), "y": np.zeros(0)}, r"same length, at least 1"),
+        ({"x": np.zeros(12)}, r"`x` must be images.*Received: dtype float64, shape \(12,\)"),
+        ({"x": np.array([["a"]] * 12)}, r"`x` must be images.*Received: dtype <U1"),
+    ],
+)
+def test_bad_arguments(changes, message):
+    x, y = coded_images()
+    arguments = {"x": x, "y": y, "batch_size": 4, "training": True, **changes}
+    with pytest.raises(ValueError, match=message):
+        pipeline(**arguments)
+
+
+@pytest.mark.parametrize("x", [np.zeros((0, 3)), np.zeros(3)])
+def test_bad_statistics_arguments(x):
+    with pytest.raises(ValueError, match=r"`x` must be training inputs.*Received: shape"):
+        channel_statistics(x)
+
+
+def test_without_tensorflow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"needs tensorflow: pip install \"keras-lpl\[data\]\""):
+        pipeline(np.zeros((4, 2)), np.zeros(4), 2, training=True)
