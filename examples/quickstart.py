@@ -90,14 +90,13 @@ def draw(runs, out):
 
     # The first look is taken early in training: later, classes are learnt by heart, their loss
     # all but vanishes, and a relative change of it says little.
-    variation = {
-        m: [r["loss_variation"]["by_class"][0] for r in runs if r["method"] == m]
-        for m in methods
-        if m != "cross-entropy"
-    }
-    if variation:
-        figure = keras_lpl.plots.loss_variation(variation, class_counts)
-        figure.savefig(out / "loss_variation.png", dpi=150)
+    def early(run):
+        variation = run["loss_variation"]
+        return [0.0] * len(class_counts) if variation is None else variation["by_class"][0]
+
+    variation = {m: [early(r) for r in runs if r["method"] == m] for m in methods}
+    figure = keras_lpl.plots.loss_variation(variation, class_counts)
+    figure.savefig(out / "loss_variation.png", dpi=150)
 
 
 def main():

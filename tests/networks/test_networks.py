@@ -135,18 +135,18 @@ def test_outputs_are_logits(build):
     assert not any("bias" in w.path for w in model.weights if "conv" in w.path)
 
 
-def test_channels_last_whatever_the_configuration(build, rng):
-    images = rng.normal(size=(2, 8, 8, 3)).astype("float32")
-    expected = build(input_shape=(8, 8, 3))
+def test_channels_last_whatever_the_configuration(build):
     keras.config.set_image_data_format("channels_first")
     try:
-        model = build(input_shape=(8, 8, 3))
+        model = build(input_shape=(8, 12, 3), num_classes=4)
     finally:
         keras.config.set_image_data_format("channels_last")
-    model.set_weights(expected.get_weights())
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(model(images)), ops.convert_to_numpy(expected(images)), rtol=1e-5
-    )
+    assert {getattr(layer, "data_format", "channels_last") for layer in model.layers} == {
+        "channels_last"
+    }
+    assert model.get_layer("features").input.shape[1:3] == (2, 3)
+    norms = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
+    assert {norm.axis for norm in norms} == {-1}
 
 
 def test_the_seed_decides_the_weights(build):
@@ -182,23 +182,25 @@ def test_save_and_load(build, tmp_path, rng):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     images = rng.normal(size=(2, 8, 8, 3)).astype("float32")
     np.testing.assert_allclose(
-        ops.convert_to_numpy(loaded(images)), ops.convert_to_numpy(model(images)), rtol=1e-6
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-6
     )
     assert penalty(loaded) == pytest.approx(penalty(model), rel=1e-6)
 
 
 @pytest.mark.usefixtures("bfloat16")
-def test_mixed_bfloat16(build, rng):
+def test_mixed_bfloat16_computes_logits_in_float32(build, rng):
     model = build(input_shape=(8, 8, 3))
-    logits = model(rng.normal(size=(2, 8, 8, 3)).astype("float32"))
     assert model.get_layer("stage2_block1_conv1").compute_dtype == "bfloat16"
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    assert keras.backend.standardize_dtype(model.get_layer("features").output.dtype) == "float32"
+    assert model.get_layer("stage2_block1_conv1").output.dtype == "bfloat16"
+    assert model.get_layer("features").output.dtype == "float32"
+    assert model.output.dtype == "float32"
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     # More than eight bits: the head's product is not rounded to bfloat16.
-    values = ops.convert_to_numpy(logits)
+    logits = model.predict(rng.normal(size=(2, 8, 8, 3)).astype("float32"), verbose=0)
+    assert logits.dtype == "float32"
     rounded = ops.convert_to_numpy(ops.cast(ops.cast(logits, "bfloat16"), "float32"))
-    assert not np.array_equal(values, rounded)
+    assert np.all(np.isfinite(logits))
+    assert not np.array_equal(logits, rounded)
 
 
 def test_weight_decay_is_the_l2_penalty_on_every_trainable_weight(build):
@@ -217,22 +219,19 @@ def test_weight_decay_is_computed_in_float32():
     assert {keras.backend.standardize_dtype(loss.dtype) for loss in model.losses} == {"float32"}
 
 
-def test_dropout_acts_in_training_only(build, rng):
-    model = build(input_shape=(8, 8, 1), dropout=0.5)
+def test_dropout_stands_between_the_convolutions_of_a_block(build):
+    model = build(input_shape=(8, 8, 1), dropout=0.3)
+    names = [layer.name for layer in model.layers]
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    assert [layer.rate for layer in dropouts] == [0.5] * 3
-    images = rng.normal(size=(2, 8, 8, 1)).astype("float32")
-
-    def difference(**kwargs):
-        first, second = (ops.convert_to_numpy(model(images, **kwargs)) for _ in range(2))
-        return np.abs(first - second).max()
-
-    assert difference(training=False) == 0
-    assert difference(training=True) > 0
+    assert [layer.rate for layer in dropouts] == [0.3] * 3
+    for layer in dropouts:
+        block = layer.name.removesuffix("_dropout")
+        assert model.get_layer(f"{block}_conv2").input is layer.output
+        assert names.index(f"{block}_conv1") < names.index(layer.name)
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in build().layers)
 
 
-def test_one_epoch_of_fit_learns(build, rng):
+def test_fit_learns(build, rng):
     labels = rng.integers(0, 2, size=64)
     images = rng.normal(size=(64, 8, 8, 1)) + 2 * labels[:, None, None, None]
     model = build(input_shape=(8, 8, 1), num_classes=2, weight_decay=1e-4)
