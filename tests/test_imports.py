@@ -1,0 +1,129 @@
+"""What importing loads, and which module may import which."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_lpl
+
+PACKAGE = Path(keras_lpl.__file__).parent
+FRAMEWORKS = ("tensorflow", "jax", "torch")
+HEAVY = (*FRAMEWORKS, "tensorflow_datasets", "sklearn", "matplotlib", "PIL", "rich", "pandas")
+
+# A room may import those before it, and itself.
+ROOMS = ["_typing", "_checks", "functional", "layers", "perturbations", "losses", "models"]
+LAST = ["metrics", "callbacks", "plots", "data", "networks"]
+INDEPENDENT = {"data", "networks", "plots", "metrics"}
+# Files that may name a framework.
+NAMES_FRAMEWORK = {"data/tf_data.py", "data/counts.py", "data/sources.py", "data/_optional.py"}
+
+
+def python(code, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout.split()
+
+
+def loaded_by(statement):
+    """What `statement` loads that `import keras` has not."""
+    return python(
+        "import sys, keras; before = set(sys.modules)\n"
+        f"{statement}\n"
+        f"print(*[m for m in {HEAVY} if m in sys.modules and m not in before])"
+    )
+
+
+def test_importing_loads_nothing_that_keras_has_not():
+    assert loaded_by("import keras_lpl") == []
+
+
+def test_that_test_can_fail():
+    assert loaded_by("import rich") == ["rich"]
+
+
+@pytest.mark.skipif(keras.config.backend() == "tensorflow", reason="TensorFlow is the backend")
+def test_works_with_tensorflow_not_installed(tmp_path):
+    code = f"""
+import sys
+class NoTensorFlow:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, NoTensorFlow())
+import keras, numpy as np, keras_lpl
+x, y = np.ones((8, 4), "float32"), np.arange(8) % 3
+inputs = keras.Input((4,))
+model = keras_lpl.LPLModel(inputs, keras.layers.Dense(3)(inputs))
+model.compile("sgd", loss=keras_lpl.LPLLoss([4, 3, 1], logit_adjustment=1.0),
+              metrics=[keras_lpl.metrics.BalancedAccuracy()])
+model.fit(x, y, verbose=0, validation_data=(x, y))
+model.save({str(tmp_path / "model.keras")!r})
+restored = keras.saving.load_model({str(tmp_path / "model.keras")!r})
+assert np.isfinite(restored.train_on_batch(x, y)[0])
+print(keras_lpl.data.class_counts(y).sum(), "tensorflow" in sys.modules)
+"""
+    assert python(code) == ["8", "False"]
+
+
+def modules():
+    return [
+        pytest.param(path, id=path.relative_to(PACKAGE).as_posix())
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
+
+
+def imports_of(path):
+    """Absolute names imported anywhere in a file, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(name):
+    parts = name.split(".")
+    return parts[1] if parts[0] == "keras_lpl" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", modules())
+def test_imports_go_one_way(path):
+    mine = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if mine == "__init__":
+        return
+    assert mine in ROOMS + LAST, f"{mine} has no place in the order of rooms"
+    allowed = set(ROOMS[: ROOMS.index(mine) + 1]) if mine in ROOMS else {*ROOMS, mine}
+    if mine in INDEPENDENT:
+        allowed = {"_typing", "_checks", mine}
+    found = {room_of(name) for name in imports_of(path)} - {None}
+    assert found <= allowed, f"{mine} imports {sorted(found - allowed)}"
+
+
+@pytest.mark.parametrize("path", modules())
+def test_only_few_files_name_a_framework(path):
+    named = {name.split(".")[0] for name in imports_of(path)} & {*FRAMEWORKS, "tensorflow_datasets"}
+    if named:
+        assert path.relative_to(PACKAGE).as_posix() in NAMES_FRAMEWORK, named
+
+
+def test_public_names_are_documented():
+    undocumented = []
+    for name in keras_lpl.__all__:
+        thing = getattr(keras_lpl, name)
+        names = getattr(thing, "__all__", [])
+        undocumented += [name] * (not thing.__doc__)
+        undocumented += [f"{name}.{n}" for n in names if not getattr(thing, n).__doc__]
+    assert undocumented == []
