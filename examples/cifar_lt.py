@@ -6,9 +6,9 @@
 
 `--data` is `cifar10` or `cifar100` (downloaded by TensorFlow Datasets), the path of an `.npz` file
 with x_train, y_train, x_test, y_test, or a folder of images. The recipe is that of LDAM-DRW (Cao et
-al., 2019), its milestones scaled to the number of epochs: SGD with momentum, learning rate 0.1 after
-5 epochs of warm-up, x0.01 after 80% and x0.0001 after 90% of the epochs, L2 decay 2e-4, crop and
-flip. The result is that of the last epoch; no epoch is chosen by looking at the test set.
+al., 2019), its milestones scaled to the number of epochs: SGD with momentum, learning rate 0.1
+after 5 epochs of warm-up, x0.01 after 80% and x0.0001 after 90% of the epochs, L2 decay 2e-4, crop
+and flip. The result is that of the last epoch; no epoch is chosen by looking at the test set.
 
 Stopped, a run goes on after its last whole epoch when it is started again with the same arguments.
 A run that is finished is not repeated.
@@ -228,7 +228,9 @@ def main():
         help="seed of the long-tailed subset, or 'none' for the first images of each class",
     )
     parser.add_argument("--method", choices=METHODS, default="LPL")
-    parser.add_argument("--depth", type=int, default=32, help="of the ResNet: 8, 14, 20, 26, 32 ...")
+    parser.add_argument(
+        "--depth", type=int, default=32, help="of the ResNet: 8, 14, 20, 26, 32 ..."
+    )
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)

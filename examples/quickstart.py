@@ -55,7 +55,9 @@ def run(method, seed, epochs, advance):
     callbacks = [ShowEpochs(advance)]
     variation = None
     if isinstance(model.loss, keras_lpl.PerturbedCrossentropy):
-        variation = keras_lpl.callbacks.LossVariation(x_train, y_train, 64, every=max(1, epochs // 5))
+        variation = keras_lpl.callbacks.LossVariation(
+            x_train, y_train, 64, every=max(1, epochs // 5)
+        )
         callbacks.append(variation)
     start = time.perf_counter()
     history = model.fit(

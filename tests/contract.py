@@ -72,7 +72,7 @@ def assert_close(actual, expected, rtol=RTOL):
 
 
 def check_oracle(case):
-    """Agrees with a naive float64 loop: index, column and one-hot labels, with and without weights."""
+    """Agrees with a naive float64 loop: index, column and one-hot labels, weighted or not."""
     loss = case.make(COUNTS, reduction=None)
     for seed in range(3):
         labels, logits = batch(seed)

@@ -81,7 +81,9 @@ def test_logits_of_another_rank():
 
 @pytest.mark.parametrize("loss", [LPLLoss([5, 4]), LogitAdjustmentLoss([5, 4])])
 def test_counts_of_another_number_of_classes(loss):
-    with pytest.raises(ValueError, match="one entry per class. Received: 2 counts for logits of 3"):
+    with pytest.raises(
+        ValueError, match=r"one entry per class. Received: 2 counts for logits of 3"
+    ):
         loss(np.zeros(4, "int32"), LOGITS)
 
 

@@ -198,9 +198,7 @@ class LPLModel(keras.Model):
         seen = _step_features.get()
         if seen is None or self._plan.head is None:
             return super().call(inputs, training=training, mask=mask, **kwargs)
-        logits, features = self._plan.head.twin.call(
-            inputs, training=training, mask=mask, **kwargs
-        )
+        logits, features = self._plan.head.twin.call(inputs, training=training, mask=mask, **kwargs)
         seen.append(features)
         return logits
 

@@ -105,9 +105,7 @@ class LPL(Perturbation):
     def __call__(self, labels, logits, context):
         if self.class_counts is not None:
             _checks.counts_match(self.class_counts, logits)
-        direction, bound = self.direction_and_bound(
-            context.confidence, context.confidence_weight
-        )
+        direction, bound = self.direction_and_bound(context.confidence, context.confidence_weight)
         return functional.perturb_logits(
             labels,
             logits,

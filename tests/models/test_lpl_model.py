@@ -192,11 +192,19 @@ def test_keeps_loss_scaling():
 
 @pytest.mark.parametrize(
     "keywords",
-    [{"run_eagerly": True}, {"steps_per_execution": 3}, {"jit_compile": True}, {"loss_weights": 0.5}],
+    [
+        {"run_eagerly": True},
+        {"steps_per_execution": 3},
+        {"jit_compile": True},
+        {"loss_weights": 0.5},
+    ],
     ids=str,
 )
 def test_compile_options(keywords):
-    if keras.backend.backend() == "torch" and keywords.keys() & {"jit_compile", "steps_per_execution"}:
+    if keras.backend.backend() == "torch" and keywords.keys() & {
+        "jit_compile",
+        "steps_per_execution",
+    }:
         pytest.skip("torch.compile takes a C++ compiler and minutes; steps_per_execution must be 1")
     _assert_trains_like_keras(helpers.functional, keywords)
     x, y = helpers.data()

@@ -72,7 +72,9 @@ def test_progress_counts_steps_and_epochs():
 def test_gradients_flow_through_the_kernel_but_not_through_the_statistics():
     """With labels of one class and frozen features, only the spread moves the kernel."""
     x, y = helpers.data()
-    plain, spread = (compiled_lpl(loss=isda(s), optimizer=keras.optimizers.SGD(0.1)) for s in (0, 8))
+    plain, spread = (
+        compiled_lpl(loss=isda(s), optimizer=keras.optimizers.SGD(0.1)) for s in (0, 8)
+    )
     for model in (plain, spread):
         model.fit(x, y, batch_size=64, epochs=2, shuffle=False, verbose=0)
     one, other = (ops.convert_to_numpy(m.get_layer("head").kernel) for m in (plain, spread))
