@@ -20,12 +20,12 @@ class LPLLoss(PerturbedCrossentropy):
     `eps_c = epsilon + delta_epsilon * r_c`, fixed (`delta_epsilon=0`) or varied. A class takes
     `floor(eps_c / step_size)` steps. What is left out is filled in from this table:
 
-    | variant              | `split`      | `threshold` | `epsilon` | `delta_epsilon` | `step_size` |
-    | -------------------- | ------------ | ----------- | --------- | --------------- | ----------- |
-    | mean, varied bound   | "confidence" | "mean"      | 0.2       | 0.2             | 0.02        |
-    | mean, fixed bound    | "confidence" | "mean"      | 0.2       | 0 (given)       | 0.02        |
-    | frequency, varied    | "frequency"  | 0.4         | 0         | 2.5             | 0.1         |
-    | frequency, fixed     | "frequency"  | 0.4         | 1.5       | 0 (given)       | 0.1         |
+    | variant             | `split`      | `threshold` | `epsilon` | `delta_epsilon` | `step_size` |
+    | ------------------- | ------------ | ----------- | --------- | --------------- | ----------- |
+    | mean, varied bound  | "confidence" | "mean"      | 0.2       | 0.2             | 0.02        |
+    | mean, fixed bound   | "confidence" | "mean"      | 0.2       | 0 (given)       | 0.02        |
+    | frequency, varied   | "frequency"  | 0.4         | 0         | 2.5             | 0.1         |
+    | frequency, fixed    | "frequency"  | 0.4         | 1.5       | 0 (given)       | 0.1         |
 
     In an `LPLModel`, confidence is a running mean over training. In a plain `keras.Model` it comes
     from the batch alone, and the loss perturbs in evaluation too, so that `val_loss` is no plain
