@@ -84,6 +84,7 @@ class RunningClassConfidence(RunningStatistic):
         return ops.where(seen, mean, 1.0 / self.num_classes)
 
     def update(self, labels, logits, features=None, sample_weight=None):
+        logits = ops.cast(logits, "float32")
         confidence, weight = functional.class_confidence(labels, logits, sample_weight)
         kept = ops.where(weight > 0, self.momentum, 1.0)
         self.total.assign(kept * self.total + confidence * weight)
