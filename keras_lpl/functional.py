@@ -79,8 +79,10 @@ def class_confidence(labels, logits, sample_weight=None):
     Example:
 
     >>> confidence, weight = keras_lpl.functional.class_confidence([0, 0], [[0.0, 0.0]] * 2)
-    >>> print(keras.ops.convert_to_numpy(confidence), keras.ops.convert_to_numpy(weight))
-    [0.5 0. ] [2. 0.]
+    >>> print(keras.ops.convert_to_numpy(confidence))
+    [0.5 0. ]
+    >>> print(keras.ops.convert_to_numpy(weight))
+    [2. 0.]
     """
     labels, logits = _standardize(labels, logits)
     logits = ops.stop_gradient(logits)
