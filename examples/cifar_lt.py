@@ -102,7 +102,7 @@ def build(options, num_classes, input_shape):
 def run(options):
     """Trains, or goes on training, and returns the result."""
     out = options.out / run_name(options)
-    result_file = out.with_suffix(".json")
+    result_file = out.with_name(out.name + ".json")  # the name has dots of its own
     if result_file.exists():
         print(f"{result_file}: already there")
         return json.loads(result_file.read_text())
