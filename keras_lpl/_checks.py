@@ -18,7 +18,7 @@ NO_CLASS = -1
 """The class index of a label that is not a class: out of range, not an integer, or NaN."""
 
 
-def class_counts(counts, name="class_counts"):
+def class_counts(counts, name="class_counts", allow_zero=False):
     """Returns `counts` as a tuple of Python numbers, or raises `ValueError`."""
     if hasattr(counts, "shape"):
         counts = keras.ops.convert_to_numpy(counts)
@@ -31,7 +31,12 @@ def class_counts(counts, name="class_counts"):
             f"`{name}` must be a flat sequence with one training count per class, for at least "
             f"two classes. Received: {name}={counts!r}"
         )
-    bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
+    bad = np.flatnonzero(~(np.isfinite(array) & ((array > 0) | (allow_zero & (array == 0)))))
+    if bad.size and allow_zero:
+        raise ValueError(
+            f"`{name}` must be finite and not negative. Count the whole training set "
+            f"(`keras_lpl.data.class_counts`). Received: {name}[{bad[0]}]={array[bad[0]]:g}"
+        )
     if bad.size:
         raise ValueError(
             f"`{name}` must be positive: a class without training samples has no prior and no "
@@ -60,6 +65,24 @@ def number(value, name, minimum=None, maximum=None, exclusive=False):
         f"`{name}` must be a finite number {' and '.join(words)}".rstrip()
         + f". Received: {name}={value!r}"
     )
+
+
+def integer(value, name, minimum):
+    """Returns `value` as an `int` of at least `minimum`, or raises `ValueError`."""
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or value < minimum:
+        raise ValueError(
+            f"`{name}` must be an integer of at least {minimum}. Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def seed(value):
+    """Returns `value` as an `int` that NumPy's `RandomState` takes, or raises `ValueError`."""
+    value = integer(value, "seed", minimum=0)
+    if value >= 2**32:
+        raise ValueError(f"`seed` must be below 2**32. Received: seed={value}")
+    return value
 
 
 def one_of(value, name, choices):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_lpl.data import _checks
+from keras_lpl import _checks
 from keras_lpl.data._labels import class_ids, to_numpy
 
 _INFINITE_CARDINALITY = -1  # tf.data.INFINITE_CARDINALITY, without importing TensorFlow

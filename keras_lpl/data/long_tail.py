@@ -10,7 +10,7 @@ import numbers
 
 import numpy as np
 
-from keras_lpl.data import _checks
+from keras_lpl import _checks
 from keras_lpl.data._labels import class_ids
 
 PROFILES = ("exponential", "step")

@@ -11,7 +11,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_lpl.data import _checks
+from keras_lpl import _checks
 from keras_lpl.data._labels import to_numpy
 from keras_lpl.data._optional import import_optional
 

@@ -65,7 +65,7 @@ class ShotAccuracy(ClassRecall):
         if self.few > self.many:
             raise ValueError(f"`few` must not exceed `many`. Received: few={few!r}, many={many!r}")
         # Python numbers, so that the configuration is JSON.
-        self.class_counts = _check_counts(class_counts)
+        self.class_counts = _checks.class_counts(class_counts, allow_zero=True)
         super().__init__(
             len(self.class_counts), name=name or f"{self.shot}_shot_accuracy", dtype=dtype
         )
@@ -100,19 +100,3 @@ class ShotAccuracy(ClassRecall):
             "many": self.many,
             "few": self.few,
         }
-
-
-def _check_counts(counts):
-    if hasattr(counts, "shape"):
-        counts = ops.convert_to_numpy(counts)
-    try:
-        array = np.asarray(counts, dtype="float64")
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.ndim != 1 or array.size < 2 or not (np.isfinite(array) & (array >= 0)).all():
-        raise ValueError(
-            "`class_counts` must be a flat sequence with the training count of each class, 0 or "
-            "more, of at least two classes (`keras_lpl.data.class_counts`). "
-            f"Received: class_counts={counts!r}"
-        )
-    return tuple(int(n) if n == int(n) else float(n) for n in array)

@@ -43,8 +43,8 @@ class LPLModel(keras.Model):
 
     - keeps the running confidence of each class over training (`confidence`, Eq. 13), and the
       other statistics that the loss's perturbations ask for; they are saved and restored with it;
-    - perturbs in training only: `evaluate` and `val_loss` are plain cross-entropy of raw logits,
-      and touch no state;
+    - perturbs in training only: `evaluate` and `val_loss` are plain cross-entropy of raw logits
+      (plus the model's regularizers, as in Keras), and touch no state;
     - hands penultimate features, the head's kernel and the training progress to perturbations.
 
     With any other loss it trains like `keras.Model`. `predict` returns raw logits.

@@ -169,10 +169,3 @@ def blocks_per_stage(depth, other_layers):
             f"on. Received: depth={depth!r}"
         )
     return int(depth - other_layers) // 6
-
-
-def positive_int(value, name):
-    """Returns `value` if it is a whole number above zero, or raises `ValueError`."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0:
-        return int(value)
-    raise ValueError(f"`{name}` must be a positive whole number. Received: {name}={value!r}")

@@ -19,7 +19,6 @@ from keras_lpl.networks._blocks import (
     ZeroPaddedShortcut,
     blocks_per_stage,
     image_input,
-    positive_int,
 )
 
 
@@ -79,7 +78,7 @@ def build(
 ):
     """Builds a ResNet, with a squeeze-and-excitation gate in each block if `se_ratio` is given."""
     num_blocks = blocks_per_stage(depth, other_layers=2)
-    num_classes = positive_int(num_classes, "num_classes")
+    num_classes = _checks.integer(num_classes, "num_classes", minimum=1)
     _checks.one_of(shortcut, "shortcut", ("pad", "project"))
     parts = Parts(_checks.number(weight_decay, "weight_decay", minimum=0))
 

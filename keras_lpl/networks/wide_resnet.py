@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 from keras_lpl import _checks
-from keras_lpl.networks._blocks import Parts, blocks_per_stage, image_input, positive_int
+from keras_lpl.networks._blocks import Parts, blocks_per_stage, image_input
 
 
 def wide_resnet(
@@ -53,8 +53,8 @@ def wide_resnet(
     (None, 128)
     """
     num_blocks = blocks_per_stage(depth, other_layers=4)
-    width = positive_int(width, "width")
-    num_classes = positive_int(num_classes, "num_classes")
+    width = _checks.integer(width, "width", minimum=1)
+    num_classes = _checks.integer(num_classes, "num_classes", minimum=1)
     parts = Parts(_checks.number(weight_decay, "weight_decay", minimum=0))
 
     def block(x, filters, strides, name):
