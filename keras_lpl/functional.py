@@ -62,6 +62,31 @@ def softmax_crossentropy(labels, logits):
     return ops.where(_all_finite(logits), loss, math.nan)
 
 
+def class_membership(labels, logits):
+    """How much of each class a sample is: soft labels as they are, class indices as one-hot.
+
+    What depends on a sample's class can be written with it for both kinds of labels: a row `m` of
+    one number per class gives each sample its own by `sum(class_membership * m, axis=-1)`.
+
+    Args:
+        labels: Class indices `(batch,)` or soft labels `(batch, num_classes)`.
+        logits: `(batch, num_classes)`, for the number of classes and the precision.
+
+    Returns:
+        `(batch, num_classes)`; zeros for a label that is not a class.
+
+    Example:
+
+    >>> print(keras.ops.convert_to_numpy(
+    ...     keras_lpl.functional.class_membership(np.array([1]), np.zeros((1, 3)))))
+    [[0. 1. 0.]]
+    """
+    labels, logits = _standardize(labels, logits)
+    if len(labels.shape) == 2:
+        return labels
+    return ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+
+
 def class_confidence(labels, logits, sample_weight=None):
     """Mean probability that the samples of a class give to their class (Eq. 13).
 

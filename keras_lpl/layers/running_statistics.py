@@ -2,8 +2,8 @@
 
 A statistic is a layer without an output: its variables are saved, restored and placed on devices
 with the model that owns it, and `update` folds one training batch in. `LPLModel` creates the
-statistics that its loss's perturbations ask for (`Perturbation.create_statistics`), updates them
-once per training step before the loss is computed, and hands them to the perturbations.
+statistics that its loss asks for (`create_statistics` of the loss and its perturbations), updates
+each once per training step, and hands them to the loss.
 """
 
 import keras
@@ -17,7 +17,13 @@ class RunningStatistic(keras.layers.Layer):
 
     Implement `update`, and create the variables in `__init__` with `add_statistic`, so that they
     are there before any code is compiled.
+
+    Attributes:
+        updates_after_loss: False (default): `update` comes first, and the loss sees the statistic
+            with its batch folded in. True: the loss sees it as the batch before has left it.
     """
+
+    updates_after_loss = False
 
     def __init__(self, **kwargs):
         # Statistics are sums over many batches: float32 whatever the model's policy.
@@ -89,3 +95,18 @@ class RunningClassConfidence(RunningStatistic):
         kept = ops.where(weight > 0, self.momentum, 1.0)
         self.total.assign(kept * self.total + confidence * weight)
         self.weight.assign(kept * self.weight + weight)
+
+
+class ClassWeight(RunningStatistic):
+    """Weights of the classes, set from outside: state that training reads and does not change.
+
+    Args:
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.value = self.add_statistic("value", (num_classes,), "ones")
+
+    def update(self, labels, logits, features=None, sample_weight=None):
+        pass

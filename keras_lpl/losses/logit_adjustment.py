@@ -1,12 +1,12 @@
 """`LogitAdjustmentLoss`: cross-entropy of `u + tau * log pi`."""
 
-from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.losses.perturbed_crossentropy import PerturbationLoss
 from keras_lpl.perturbations.base import register
 from keras_lpl.perturbations.logit_adjustment import LogitAdjustment
 
 
 @register
-class LogitAdjustmentLoss(PerturbedCrossentropy):
+class LogitAdjustmentLoss(PerturbationLoss):
     """Logit adjustment (LA): cross-entropy of `u + tau * log pi`, for long-tailed training sets.
 
     Menon et al., "Long-tail learning via logit adjustment", ICLR 2021. `tau=1` is the balanced
@@ -42,8 +42,5 @@ class LogitAdjustmentLoss(PerturbedCrossentropy):
         name="logit_adjustment_loss",
         dtype=None,
     ):
-        self._adjustment = LogitAdjustment(class_counts, tau)
-        super().__init__([self._adjustment], reduction=reduction, name=name, dtype=dtype)
-
-    def get_config(self):
-        return {**self._adjustment.get_config(), **self._base_config()}
+        adjustment = LogitAdjustment(class_counts, tau)
+        super().__init__([adjustment], reduction=reduction, name=name, dtype=dtype)

@@ -1,6 +1,7 @@
 """`LPLLoss`: cross-entropy of logits perturbed by LPL, alone or on top of logit adjustment."""
 
 from keras_lpl import _checks
+from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.perturbations.base import register
 from keras_lpl.perturbations.logit_adjustment import LogitAdjustment
@@ -114,5 +115,5 @@ class LPLLoss(PerturbedCrossentropy):
         return {
             **self._lpl.get_config(),
             "logit_adjustment": self.logit_adjustment,
-            **self._base_config(),
+            **ClassificationLoss.get_config(self),
         }

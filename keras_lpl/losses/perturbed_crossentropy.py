@@ -4,12 +4,13 @@ import keras
 from keras import ops
 
 from keras_lpl import _checks, functional
-from keras_lpl.perturbations.base import NEEDS, Perturbation, register
-from keras_lpl.perturbations.context import context_scope, current_context
+from keras_lpl.losses.base import ClassificationLoss
+from keras_lpl.perturbations.base import Perturbation, register
+from keras_lpl.perturbations.context import current_context
 
 
 @register
-class PerturbedCrossentropy(keras.losses.Loss):
+class PerturbedCrossentropy(ClassificationLoss):
     """Softmax cross-entropy of perturbed logits.
 
     `loss_i = -log softmax(u_i + delta_i)[y_i]` (LPL, Eq. 10), where each perturbation adds its
@@ -53,9 +54,7 @@ class PerturbedCrossentropy(keras.losses.Loss):
         name="perturbed_crossentropy",
         dtype=None,
     ):
-        dtype = keras.backend.standardize_dtype(dtype or "float32")
-        _checks.one_of(dtype, "dtype", ("float32", "float64"))
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(reduction=reduction, name=name, dtype=dtype)
         if isinstance(perturbations, Perturbation):
             perturbations = [perturbations]
         self.perturbations = list(perturbations)
@@ -66,25 +65,8 @@ class PerturbedCrossentropy(keras.losses.Loss):
                     f"Received: {perturbation!r}"
                 )
 
-    @property
-    def needs(self):
-        """Everything that one of the perturbations needs of the context."""
-        needs = {need for perturbation in self.perturbations for need in perturbation.needs}
-        for need in needs - set(NEEDS):
-            raise ValueError(f"A perturbation can need {list(NEEDS)}. Received: {need!r}")
-        return needs
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        # Keras gives `call` no weights, and class means must leave out samples of weight 0.
-        weight = _with_mask(sample_weight, y_pred)
-        with context_scope(current_context().replace(sample_weight=weight)):
-            return super().__call__(y_true, y_pred, sample_weight)
-
-    def call(self, y_true, y_pred):
-        context = current_context()
-        labels = _checks.labels(y_true, y_pred)
-        logits = self._perturb(labels, y_pred, context) if context.training else y_pred
-        return functional.softmax_crossentropy(labels, logits)
+    def per_sample(self, labels, logits, context):
+        return functional.softmax_crossentropy(labels, self._perturb(labels, logits, context))
 
     def perturb(self, labels, logits, context=None):
         """Returns the perturbed logits, `(batch, num_classes)`.
@@ -97,39 +79,30 @@ class PerturbedCrossentropy(keras.losses.Loss):
         """
         context = current_context() if context is None else context
         logits = ops.convert_to_tensor(logits, dtype=self.dtype)
-        return self._perturb(_checks.labels(labels, logits), logits, context)
+        labels = _checks.labels(labels, logits)
+        return self._perturb(labels, logits, self._complete(context, labels, logits))
 
     def _perturb(self, labels, logits, context):
-        context = self._complete(context, labels, logits)
         for perturbation in self.perturbations:
             logits = perturbation(labels, logits, context)
         return logits
 
-    def _complete(self, context, labels, logits):
-        """Fills in what the batch can give, and refuses to go on without the rest."""
-        needs = self.needs
-        if "confidence" in needs and context.confidence is None:
-            confidence, weight = functional.class_confidence(labels, logits, context.sample_weight)
-            context = context.replace(confidence=confidence, confidence_weight=weight)
-        missing = sorted(need for need in needs if getattr(context, need) is None)
+    def create_statistics(self, num_classes, num_features):
+        created = {}
         for perturbation in self.perturbations:
-            lacking = [need for need in missing if need in perturbation.needs]
-            if lacking:
-                raise ValueError(
-                    f"{type(perturbation).__name__} needs the model's {' and '.join(lacking)}, "
-                    "which a loss does not get to see in a plain `keras.Model`. Compile it into "
-                    "a `keras_lpl.LPLModel` (`keras_lpl.LPLModel.from_model(model)` shares the "
-                    f"layers of yours) and train with `fit`. Received: {' and '.join(lacking)}=None"
-                )
-        return context
+            created |= perturbation.create_statistics(num_classes, num_features)
+        return created
+
+    def check_head(self, layer):
+        for perturbation in self.perturbations:
+            perturbation.check_head(layer)
+
+    def _who_needs(self):
+        return [(type(each).__name__, each.needs) for each in self.perturbations]
 
     def get_config(self):
         perturbations = [keras.saving.serialize_keras_object(p) for p in self.perturbations]
-        return {"perturbations": perturbations, **self._base_config()}
-
-    def _base_config(self):
-        # Keras leaves dtype out.
-        return {**super().get_config(), "dtype": self.dtype}
+        return {"perturbations": perturbations, **super().get_config()}
 
     @classmethod
     def from_config(cls, config):
@@ -142,12 +115,8 @@ class PerturbedCrossentropy(keras.losses.Loss):
         return cls(**config)
 
 
-def _with_mask(sample_weight, y_pred):
-    """The sample weight `(batch,)`, 0 where Keras's mask of the prediction says so."""
-    if sample_weight is not None:
-        sample_weight = ops.reshape(ops.convert_to_tensor(sample_weight), (-1,))
-    mask = getattr(y_pred, "_keras_mask", None)
-    if mask is None:
-        return sample_weight
-    mask = ops.reshape(ops.cast(mask, "float32"), (-1,))
-    return mask if sample_weight is None else mask * ops.cast(sample_weight, "float32")
+class PerturbationLoss(PerturbedCrossentropy):
+    """Base class of the presets: a loss of one perturbation, whose arguments are its own."""
+
+    def get_config(self):
+        return {**self.perturbations[0].get_config(), **ClassificationLoss.get_config(self)}

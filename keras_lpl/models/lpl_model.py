@@ -17,12 +17,14 @@ import dataclasses
 import inspect
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_lpl import _checks
-from keras_lpl.layers.running_statistics import RunningClassConfidence
+from keras_lpl import _checks, functional
+from keras_lpl.layers.running_statistics import ClassWeight, RunningClassConfidence
+from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
-from keras_lpl.models.head import Head, check_logits, find_head
+from keras_lpl.models.head import Head, check_logits, find_head, output_layer
 from keras_lpl.models.progress import ProgressCallback, TrainingProgress
 from keras_lpl.perturbations.base import register
 from keras_lpl.perturbations.context import Context, context_scope
@@ -39,13 +41,13 @@ class LPLModel(keras.Model):
     Built like a functional `keras.Model`, or from an existing model of any kind (`from_model`). Its
     one output is the logits, `(batch, num_classes)`.
 
-    Trained with a `keras_lpl.PerturbedCrossentropy` loss such as `keras_lpl.LPLLoss`, it
+    Trained with a loss of this package such as `keras_lpl.LPLLoss`, it
 
     - keeps the running confidence of each class over training (`confidence`, Eq. 13), and the
-      other statistics that the loss's perturbations ask for; they are saved and restored with it;
-    - perturbs in training only: `evaluate` and `val_loss` are plain cross-entropy of raw logits
+      other statistics that the loss asks for; they are saved and restored with it;
+    - applies the loss in training only: `evaluate` and `val_loss` are plain cross-entropy of raw logits
       (plus the model's regularizers, as in Keras), and touch no state;
-    - hands penultimate features, the head's kernel and the training progress to perturbations.
+    - hands penultimate features, the head's kernel and the training progress to the loss.
 
     With any other loss it trains like `keras.Model`. `predict` returns raw logits.
 
@@ -86,6 +88,8 @@ class LPLModel(keras.Model):
         self._num_classes = self.outputs[0].shape[-1]
         self.statistics = _Statistics(name="statistics")
         self.statistics.add("confidence", RunningClassConfidence(self._num_classes))
+        self.statistics.add("class_weight", ClassWeight(self._num_classes))
+        self._reweights_classes = False
         self._plan = _Plan()
 
     @classmethod
@@ -142,19 +146,20 @@ class LPLModel(keras.Model):
     def compile(self, *args, **kwargs):
         """Configures training, as `keras.Model.compile`."""
         super().compile(*args, **kwargs)
-        losses = [x for x in keras.tree.flatten(self.loss) if isinstance(x, PerturbedCrossentropy)]
-        perturbations = [perturbation for loss in losses for perturbation in loss.perturbations]
-        needs = {need for loss in losses for need in loss.needs}
+        losses = [x for x in keras.tree.flatten(self.loss) if isinstance(x, ClassificationLoss)]
+        loss = losses[0] if losses else None
+        needs = frozenset() if loss is None else frozenset(loss.all_needs())
         head = find_head(self) if needs & {"features", "kernel"} else None
         created = {"progress": TrainingProgress()} if "progress" in needs else {}
-        num_features = None if head is None else head.num_features
-        for perturbation in perturbations:
-            created |= perturbation.create_statistics(self._num_classes, num_features)
+        if loss is not None:
+            num_features = None if head is None else head.num_features
+            created |= loss.create_statistics(self._num_classes, num_features)
+            loss.check_head(output_layer(self.outputs[0]))
         for name, statistic in created.items():
             self.statistics.add(name, statistic)
         # Statistics that an earlier loss asked for stay, and rest.
         names = ("confidence", *created)
-        self._plan = _Plan(losses[0] if losses else None, frozenset(needs), head, names)
+        self._plan = _Plan(loss, needs, head, names)
 
     def compile_from_config(self, config):
         """Compiles a loaded model; Keras leaves that to models with a `compile` of their own."""
@@ -203,14 +208,22 @@ class LPLModel(keras.Model):
         return logits
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss: of perturbed logits in training, plain cross-entropy in evaluation."""
-        context = Context(training=False)
-        if training and self._plan.loss is not None:
-            context = self._observe(y, y_pred, sample_weight)
+        """The loss: the compiled one in training, plain cross-entropy in evaluation."""
+        if training and self._reweights_classes:
+            sample_weight = self._with_class_weight(y, y_pred, sample_weight)
+        if not training or self._plan.loss is None:
+            batch, context = None, Context(training=False)
+        else:
+            batch, features = self._detached(y, y_pred, sample_weight)
+            self._update_statistics(batch, after_loss=False)
+            context = self._context(features)
         with context_scope(context):
-            return super().compute_loss(
+            loss = super().compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
             )
+        if batch is not None:
+            self._update_statistics(batch, after_loss=True)
+        return loss
 
     def perturb_on_batch(self, x, y, sample_weight=None):
         """The logits of a batch, and the perturbed ones that the loss would train on.
@@ -228,7 +241,7 @@ class LPLModel(keras.Model):
         Raises:
             ValueError: if no `keras_lpl.PerturbedCrossentropy` loss is compiled.
         """
-        if self._plan.loss is None:
+        if not isinstance(self._plan.loss, PerturbedCrossentropy):
             raise ValueError(
                 "`perturb_on_batch` shows what the loss does to the logits: compile the model with "
                 f"a `keras_lpl.PerturbedCrossentropy` loss. Received: loss={self.loss!r}"
@@ -241,42 +254,74 @@ class LPLModel(keras.Model):
         context = self._context(features).replace(sample_weight=sample_weight)
         return logits, ops.convert_to_numpy(self._plan.loss.perturb(y, logits, context))
 
-    def _observe(self, y, y_pred, sample_weight):
-        """Folds a training batch into the statistics. Returns what is known for the loss."""
+    def _detached(self, y, y_pred, sample_weight):
+        """What statistics see of a training batch, and its features, attached, for the loss."""
         logits = ops.stop_gradient(ops.cast(y_pred, "float32"))
         labels = _checks.labels(_single(y, "y"), logits)
-        sample_weight = _single(sample_weight, "sample_weight")
         seen = _step_features.get()
-        features = seen[-1] if seen else None
-        detached = None if features is None else ops.stop_gradient(ops.cast(features, "float32"))
-        # The first step of training is at progress 0: read before this step is counted, and
-        # copied, as torch assigns in place.
-        progress = self.statistics.get("progress")
-        progress = None if progress is None else progress.value + 0.0
+        features = ops.cast(seen[-1], "float32") if seen else None
+        detached = None if features is None else ops.stop_gradient(features)
+        return (labels, logits, detached, _single(sample_weight, "sample_weight")), features
+
+    def _update_statistics(self, batch, after_loss):
         for name in self._plan.statistics:
-            self.statistics.get(name).update(labels, logits, detached, sample_weight)
-        return self._context(features).replace(progress=progress)
+            statistic = self.statistics.get(name)
+            if statistic.updates_after_loss == after_loss:
+                statistic.update(*batch)
 
     def _context(self, features):
         """What the model knows now."""
         plan = self._plan
         statistics = {name: self.statistics.get(name) for name in plan.statistics}
         confidence, progress = statistics["confidence"], statistics.get("progress")
+        kernel = None if plan.head is None else ops.convert_to_tensor(plan.head.layer.kernel)
         return Context(
             confidence=confidence.confidence,
             confidence_weight=ops.convert_to_tensor(confidence.weight),
             features=features,
-            kernel=None if plan.head is None else ops.convert_to_tensor(plan.head.layer.kernel),
+            kernel=None if kernel is None else ops.cast(kernel, "float32"),
             progress=None if progress is None else ops.convert_to_tensor(progress.value),
             statistics=statistics,
         )
+
+    # --- Class weights that a callback may change while training goes on ---------------------
+
+    @property
+    def class_weight(self):
+        """`(num_classes,)`: what `reweight_classes` has set, else ones."""
+        return ops.convert_to_tensor(self.statistics.get("class_weight").value)
+
+    def reweight_classes(self, class_weight):
+        """Multiplies the loss of each training sample by the weight of its class, from now on.
+
+        Whatever the loss. The first call compiles the training step once more; later ones change
+        a variable.
+
+        Args:
+            class_weight: `(num_classes,)`, or None to train without weights again. Soft labels
+                get the mean weight of their classes.
+        """
+        reweights = class_weight is not None
+        if reweights != self._reweights_classes:
+            self._reweights_classes = reweights
+            self.train_function = None
+        ones = np.ones(self._num_classes)
+        self.statistics.get("class_weight").value.assign(class_weight if reweights else ones)
+
+    def _with_class_weight(self, y, y_pred, sample_weight):
+        membership = functional.class_membership(_checks.labels(_single(y, "y"), y_pred), y_pred)
+        weight = ops.sum(ops.cast(membership, "float32") * self.class_weight, axis=-1)
+        given = _single(sample_weight, "sample_weight")
+        if given is None:
+            return weight
+        return weight * ops.reshape(ops.cast(given, "float32"), (-1,))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
     """What the compiled loss asks for. A plain object, so that Keras does not track its parts."""
 
-    loss: PerturbedCrossentropy | None = None
+    loss: ClassificationLoss | None = None
     needs: frozenset = frozenset()
     head: Head | None = None
     statistics: tuple = ()

@@ -9,8 +9,11 @@ from keras_lpl.layers.running_statistics import RunningStatistic
 class TrainingProgress(RunningStatistic):
     """A scalar that goes from 0 to 1 over `fit`, one step at a time.
 
-    It is state of the model: saved and restored with it, and changed without compiling again.
+    It is state of the model: saved and restored with it, and changed without compiling again. The
+    first step of training is at progress 0.
     """
+
+    updates_after_loss = True
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

@@ -51,6 +51,13 @@ class Perturbation:
         """
         return {}
 
+    def check_head(self, layer):
+        """Looks at the layer that computes the logits, when compiled into an `LPLModel`.
+
+        Args:
+            layer: The model's last layer.
+        """
+
     def get_config(self):
         """Returns the constructor's arguments as a JSON-serializable dict."""
         return {}

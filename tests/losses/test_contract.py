@@ -8,6 +8,7 @@ from keras import ops
 import keras_lpl
 from tests import contract, reference
 from tests.contract import CHECKS, COUNTS, LossCase
+from tests.losses import perturbation_cases, plain_cases
 
 
 def _lpl_oracle(split, tau=0.0, normalize_gradient=True, **settings):
@@ -110,6 +111,8 @@ CASES = [
         lambda counts, **keywords: keras_lpl.LogitAdjustmentLoss([7] * len(counts), **keywords),
     ),
     LossCase("plain", _plain, _plain_oracle, _plain),
+    *plain_cases.CASES,
+    *perturbation_cases.CASES,
 ]
 
 

@@ -1,0 +1,3 @@
+"""Cases for the contract: presets of perturbations other than LPL and logit adjustment."""
+
+CASES = []

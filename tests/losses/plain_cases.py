@@ -1,0 +1,3 @@
+"""Cases for the contract: losses that bend or weigh cross-entropy."""
+
+CASES = []
