@@ -18,16 +18,42 @@ from keras_lpl import (
     perturbations,
     plots,
 )
-from keras_lpl.losses import LogitAdjustmentLoss, LPLLoss, PerturbedCrossentropy
+from keras_lpl.losses import (
+    BootstrappingLoss,
+    CenterLoss,
+    ClassBalancedLoss,
+    CorrectedLoss,
+    FocalLoss,
+    GeneralizedCrossEntropyLoss,
+    ISDALoss,
+    LargeMarginLoss,
+    LDAMLoss,
+    LogitAdjustmentLoss,
+    LPLLoss,
+    PerturbedCrossentropy,
+    SeesawLoss,
+    VSLoss,
+)
 from keras_lpl.models import LPLModel
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BootstrappingLoss",
+    "CenterLoss",
+    "ClassBalancedLoss",
+    "CorrectedLoss",
+    "FocalLoss",
+    "GeneralizedCrossEntropyLoss",
+    "ISDALoss",
+    "LDAMLoss",
     "LPLLoss",
     "LPLModel",
+    "LargeMarginLoss",
     "LogitAdjustmentLoss",
     "PerturbedCrossentropy",
+    "SeesawLoss",
+    "VSLoss",
     "callbacks",
     "data",
     "functional",

@@ -54,6 +54,9 @@ class RunningStatistic(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def take_settings(self, other):
+        """Goes on with the settings of `other`, when a model is compiled anew."""
+
 
 class RunningClassConfidence(RunningStatistic):
     """Running mean probability of the true class over the training set (Eq. 13 of LPL).

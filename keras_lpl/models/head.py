@@ -1,4 +1,4 @@
-"""Finds the last layer of a functional model: its logits, its kernel and the features it reads."""
+"""Looks into models: inputs and outputs, the last layer's kernel, and the features it reads."""
 
 import dataclasses
 
@@ -7,11 +7,42 @@ import keras
 _PROBABILITIES = {"softmax", "log_softmax", "sigmoid", "log_sigmoid", "hard_sigmoid", "sparsemax"}
 
 
-def check_logits(output):
+def symbolic_tensors(model):
+    """Inputs and outputs of a model as symbolic tensors, to build another one over its layers.
+
+    Args:
+        model: A functional or Sequential model, or a subclassed one that has been called or built.
+
+    Returns:
+        `(inputs, outputs)`; `outputs` is a single tensor if there is one.
+
+    Raises:
+        ValueError: if the model's input shape is not known yet.
+    """
+    if getattr(model, "inputs", None):
+        outputs = model.outputs
+        # The structure matters to those who pass a dict of inputs; `inputs` is flat.
+        inputs = getattr(model, "_inputs_struct", model.inputs)
+        return inputs, outputs[0] if len(outputs) == 1 else outputs
+    shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
+    if not isinstance(shape, (tuple, list)) or not all(
+        size is None or isinstance(size, int) for size in shape
+    ):
+        raise ValueError(
+            "The model's input shape must be known. Call the model on a batch, or "
+            "`model.build((None, ...))`, first; a subclassed model with several inputs must be "
+            "wrapped in a functional one, `keras.Model(inputs, model(inputs))`. Received: "
+            f"{model.name!r}, built={model.built}, input shape {shape}"
+        )
+    inputs = keras.Input(batch_shape=(None, *shape[1:]))
+    return inputs, model(inputs)
+
+
+def check_logits(output, who="`LPLModel`"):
     """Raises `ValueError` unless `output` is logits of shape `(batch, num_classes)`."""
     if len(output.shape) != 2 or output.shape[-1] is None or output.shape[-1] < 2:
         raise ValueError(
-            "`LPLModel` needs one output: logits of shape (batch, num_classes), with at least two "
+            f"{who} needs one output: logits of shape (batch, num_classes), with at least two "
             f"classes. Received: output of shape {tuple(output.shape)}"
         )
     layer = output_layer(output)
@@ -19,7 +50,7 @@ def check_logits(output):
     found = {getattr(activation, "__name__", None), type(layer).__name__.lower()} & _PROBABILITIES
     if found:
         raise ValueError(
-            "`LPLModel` needs logits, and this model ends in probabilities. Take the activation "
+            f"{who} needs logits, and this model ends in probabilities. Take the activation "
             "off its last layer, e.g. `Dense(num_classes)`, and apply softmax to what `predict` "
             f"returns. Received: activation {found.pop()!r} of layer "
             f"{getattr(layer, 'name', layer)!r}"

@@ -24,7 +24,13 @@ from keras_lpl import _checks, functional
 from keras_lpl.layers.running_statistics import ClassWeight, RunningClassConfidence
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
-from keras_lpl.models.head import Head, check_logits, find_head, output_layer
+from keras_lpl.models.head import (
+    Head,
+    check_logits,
+    find_head,
+    output_layer,
+    symbolic_tensors,
+)
 from keras_lpl.models.progress import ProgressCallback, TrainingProgress
 from keras_lpl.perturbations.base import register
 from keras_lpl.perturbations.context import Context, context_scope
@@ -45,8 +51,8 @@ class LPLModel(keras.Model):
 
     - keeps the running confidence of each class over training (`confidence`, Eq. 13), and the
       other statistics that the loss asks for; they are saved and restored with it;
-    - applies the loss in training only: `evaluate` and `val_loss` are plain cross-entropy of raw logits
-      (plus the model's regularizers, as in Keras), and touch no state;
+    - applies the loss in training only: `evaluate` and `val_loss` are plain cross-entropy of raw
+      logits (plus the model's regularizers, as in Keras), and touch no state;
     - hands penultimate features, the head's kernel and the training progress to the loss.
 
     With any other loss it trains like `keras.Model`. `predict` returns raw logits.
@@ -115,23 +121,8 @@ class LPLModel(keras.Model):
         True
         """
         kwargs.setdefault("name", model.name)
-        if getattr(model, "inputs", None):
-            outputs = model.outputs
-            # The structure matters to those who pass a dict of inputs; `inputs` is flat.
-            inputs = getattr(model, "_inputs_struct", model.inputs)
-            return cls(inputs, outputs[0] if len(outputs) == 1 else outputs, **kwargs)
-        shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
-        if not isinstance(shape, (tuple, list)) or not all(
-            size is None or isinstance(size, int) for size in shape
-        ):
-            raise ValueError(
-                "`from_model` needs to know the model's input shape. Call the model on a batch, or "
-                "`model.build((None, ...))`, first; a subclassed model with several inputs must "
-                "subclass `keras_lpl.LPLModel` instead. Received: "
-                f"{model.name!r}, built={model.built}, input shape {shape}"
-            )
-        inputs = keras.Input(batch_shape=(None, *shape[1:]))
-        return cls(inputs, model(inputs), **kwargs)
+        inputs, outputs = symbolic_tensors(model)
+        return cls(inputs, outputs, **kwargs)
 
     @property
     def confidence(self):
@@ -209,8 +200,10 @@ class LPLModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss: the compiled one in training, plain cross-entropy in evaluation."""
+        # Statistics are of the samples as the user weighs them: class weights would distort counts.
+        loss_weight = sample_weight
         if training and self._reweights_classes:
-            sample_weight = self._with_class_weight(y, y_pred, sample_weight)
+            loss_weight = self._with_class_weight(y, y_pred, sample_weight)
         if not training or self._plan.loss is None:
             batch, context = None, Context(training=False)
         else:
@@ -219,7 +212,7 @@ class LPLModel(keras.Model):
             context = self._context(features)
         with context_scope(context):
             loss = super().compute_loss(
-                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+                x=x, y=y, y_pred=y_pred, sample_weight=loss_weight, training=training
             )
         if batch is not None:
             self._update_statistics(batch, after_loss=True)
@@ -339,9 +332,12 @@ class _Statistics(keras.layers.Layer):
         self.built = True
 
     def add(self, name, statistic):
-        """Adds a statistic, unless one of that name is there and goes on."""
-        if self.get(name) is None:
+        """Adds a statistic, unless one of that name is there: that one goes on."""
+        existing = self.get(name)
+        if existing is None:
             setattr(self, f"running_{name}", statistic)
+        else:
+            existing.take_settings(statistic)
 
     def get(self, name):
         """The statistic of that name, or None."""

@@ -2,7 +2,7 @@
 
 import keras
 
-NEEDS = ("confidence", "features", "kernel", "progress")
+NEEDS = ("confidence", "features", "kernel", "progress", "statistics")
 
 
 class Perturbation:
@@ -13,7 +13,8 @@ class Perturbation:
 
     Attributes:
         needs: What `__call__` reads of the context, out of `"confidence"`, `"features"`,
-            `"kernel"` and `"progress"`. All but the confidence need an `LPLModel`.
+            `"kernel"`, `"progress"` and `"statistics"`. All but the confidence need an
+            `LPLModel`.
 
     Example: raise the true class's logit by one, so that the model has to do that much better
     without.

@@ -27,8 +27,7 @@ class Context:
         features: `(batch, num_features)`, the input of the model's last layer. Gradients flow.
         kernel: `(num_features, num_classes)`, that layer's kernel. Gradients flow.
         progress: Scalar in [0, 1], the share of training that is done.
-        statistics: The running statistics that the perturbations created, by name, with this
-            batch already folded in.
+        statistics: The running statistics that the loss and its perturbations created, by name.
     """
 
     training: bool = True
@@ -38,7 +37,7 @@ class Context:
     features: Tensor | None = None
     kernel: Tensor | None = None
     progress: Tensor | None = None
-    statistics: Mapping = dataclasses.field(default_factory=dict)
+    statistics: Mapping | None = None
 
     def replace(self, **changes):
         """Returns a copy with some fields changed."""

@@ -1,0 +1,94 @@
+"""Deferred re-weighting (DRW): class weights from a late epoch on.
+
+Cao et al.: "Learning imbalanced datasets with label-distribution-aware margin loss", NeurIPS 2019,
+Algorithm 1, with the class-balanced weights of Cui et al., CVPR 2019.
+"""
+
+import keras
+import numpy as np
+
+from keras_lpl import _checks
+from keras_lpl.losses.class_balanced import class_balanced_weights
+from keras_lpl.models.lpl_model import LPLModel
+
+
+class DeferredReweighting(keras.callbacks.Callback):
+    """Trains without class weights first, and with class-balanced ones from `start_epoch` on.
+
+    Features are learnt better without weights, a balanced classifier with them. With `LDAMLoss` it
+    is LDAM-DRW, with cross-entropy DRW; it goes with any loss, of Keras too.
+
+    The weights are state of an `LPLModel`, so nothing is compiled again when they change. The epoch
+    decides which ones hold: a run resumed with `initial_epoch`, or by
+    `keras.callbacks.BackupAndRestore`, goes on where it stopped, if this callback is passed again.
+    When training ends the model is without weights.
+
+    Keras divides a weighted sum by the number of samples. The authors' code divides by the sum of
+    the weights, which keeps the size of the steps: compile the loss with
+    `reduction="mean_with_sample_weight"` for that.
+
+    Args:
+        class_counts: Training samples per class, `(num_classes,)`, in the order of the class
+            indices.
+        start_epoch: The first epoch with weights, counted from 0. The authors train 200 epochs and
+            start at 160, where the learning rate drops.
+        beta: Of the class-balanced weights `(1 - beta) / (1 - beta^N_c)`, which are scaled to sum
+            to the number of classes.
+        class_weight: `(num_classes,)`: weights of your own in their place.
+
+    Raises:
+        ValueError: for an argument out of range, or, when training starts, if the model is not an
+            `LPLModel`, or its number of classes is another one.
+
+    Example:
+
+    >>> inputs = keras.Input((8,))
+    >>> model = keras_lpl.LPLModel(inputs, keras_lpl.layers.CosineDense(2)(inputs))
+    >>> model.compile(
+    ...     "sgd", loss=keras_lpl.LDAMLoss([4, 2], reduction="mean_with_sample_weight")
+    ... )
+    >>> reweight = keras_lpl.callbacks.DeferredReweighting([4, 2], start_epoch=1)
+    >>> x, y = np.ones((6, 8)), np.array([0, 0, 0, 0, 1, 1])
+    >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[reweight])
+    """
+
+    def __init__(self, class_counts, start_epoch, beta=0.9999, class_weight=None):
+        super().__init__()
+        self.class_counts = _checks.class_counts(class_counts)
+        self.start_epoch = _checks.integer(start_epoch, "start_epoch", minimum=0)
+        if class_weight is None:
+            self.class_weight = class_balanced_weights(self.class_counts, beta)
+        else:
+            self.class_weight = np.asarray(_checks.class_counts(class_weight, "class_weight", True))
+        _check_length(self.class_weight, len(self.class_counts), "`class_counts`")
+
+    def set_model(self, model):
+        """Prepares the model, before its training step is compiled."""
+        super().set_model(model)
+        if not isinstance(model, LPLModel):
+            raise ValueError(
+                "`DeferredReweighting` changes class weights inside of compiled training, which "
+                "takes a `keras_lpl.LPLModel`: wrap yours with "
+                "`keras_lpl.LPLModel.from_model(model)` and compile that. "
+                f"Received: {type(model).__name__}"
+            )
+        classes = model.outputs[0].shape[-1]
+        _check_length(self.class_weight, classes, "the model's output")
+        model.reweight_classes(np.ones(classes))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets the weights of this epoch."""
+        begun = epoch >= self.start_epoch
+        self.model.reweight_classes(self.class_weight if begun else np.ones(len(self.class_weight)))
+
+    def on_train_end(self, logs=None):
+        """Leaves the model without weights."""
+        self.model.reweight_classes(None)
+
+
+def _check_length(weights, classes, of_what):
+    if len(weights) != classes:
+        raise ValueError(
+            f"There must be one class weight for each of the {classes} classes of {of_what}. "
+            f"Received: {len(weights)} weights"
+        )

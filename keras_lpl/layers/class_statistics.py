@@ -1,0 +1,195 @@
+"""Running statistics of the classes: counts, centers, and moments of the features."""
+
+from keras import ops
+
+from keras_lpl import _checks, functional
+from keras_lpl.layers.running_statistics import RunningStatistic
+
+
+class RunningClassCounts(RunningStatistic):
+    """How much of each class training has seen.
+
+    Args:
+        num_classes: Number of classes.
+
+    Example:
+
+    >>> seen = keras_lpl.layers.RunningClassCounts(num_classes=3)
+    >>> seen.update(labels=np.array([0, 2, 2]), logits=np.zeros((3, 3)))
+    >>> print(keras.ops.convert_to_numpy(seen.counts))
+    [1. 0. 2.]
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.counts = self.add_statistic("counts", (num_classes,))
+
+    def update(self, labels, logits, features=None, sample_weight=None):
+        membership = _membership(labels, logits, None, sample_weight)
+        self.counts.assign(self.counts + ops.sum(membership, axis=0))
+
+
+class ClassCenters(RunningStatistic):
+    """A center for the features of each class, which follows them (Wen et al., ECCV 2016, Eq. 4).
+
+    `c_j <- c_j - rate * sum_i (c_j - x_i) / (1 + n_j)`, over the `n_j` samples of class `j` in the
+    batch. The loss sees the centers as the batch before has left them.
+
+    Args:
+        num_classes: Number of classes.
+        num_features: Number of features.
+        rate: `alpha`, how far a center moves, from 0 to 1.
+
+    Example:
+
+    >>> centers = keras_lpl.layers.ClassCenters(num_classes=2, num_features=1, rate=0.5)
+    >>> labels, features = np.array([0, 0, 0]), np.array([[4.0], [4.0], [4.0]])
+    >>> centers.update(labels, np.zeros((3, 2)), features)
+    >>> print(keras.ops.convert_to_numpy(centers.centers))
+    [[1.5]
+     [0. ]]
+    """
+
+    updates_after_loss = True
+
+    def __init__(self, num_classes, num_features, rate=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = _checks.number(rate, "rate", minimum=0, maximum=1)
+        self.centers = self.add_statistic("centers", (num_classes, num_features))
+
+    def update(self, labels, logits, features=None, sample_weight=None):
+        membership = _membership(labels, logits, features, sample_weight)
+        count, total = _sums(labels, membership, _finite_or_zero(features))
+        centers = ops.convert_to_tensor(self.centers)
+        self.centers.assign(centers - self.rate * (count * centers - total) / (1 + count))
+
+    def take_settings(self, other):
+        self.rate = other.rate
+
+
+class RunningMoments(RunningStatistic):
+    """Mean and covariance of the features of each class over all samples seen.
+
+    A batch of `n_b` samples joins the `N` seen before (ISDA, Wang et al., NeurIPS 2019, Eqs. 1-2):
+
+        w = n_b / (n_b + N)
+        covariance <- (1-w) covariance + w covariance_b + w (1-w) (mean - mean_b)(mean - mean_b)'
+        mean       <- (1-w) mean + w mean_b
+
+    which gives the mean and the covariance of all of them, however they came in batches (divided by
+    their number, as `numpy.cov(..., bias=True)`).
+
+    Args:
+        num_classes: Number of classes.
+        num_features: Number of features.
+        diagonal: Keep the variances only, `(num_classes, num_features)`.
+
+    Example:
+
+    >>> moments = keras_lpl.layers.RunningMoments(num_classes=2, num_features=1, diagonal=True)
+    >>> for x in (1.0, 2.0, 3.0):
+    ...     moments.update(np.array([0]), np.zeros((1, 2)), np.array([[x]]))
+    >>> print(keras.ops.convert_to_numpy(moments.mean).round(3))
+    [[2.]
+     [0.]]
+    >>> print(keras.ops.convert_to_numpy(moments.covariance).round(3))
+    [[0.667]
+     [0.   ]]
+    """
+
+    def __init__(self, num_classes, num_features, diagonal=False, **kwargs):
+        super().__init__(**kwargs)
+        self.diagonal = bool(diagonal)
+        matrix = (num_features,) if diagonal else (num_features, num_features)
+        self.count = self.add_statistic("count", (num_classes, 1))
+        self.mean = self.add_statistic("mean", (num_classes, num_features))
+        self.covariance = self.add_statistic("covariance", (num_classes, *matrix))
+
+    def update(self, labels, logits, features=None, sample_weight=None):
+        membership = _membership(labels, logits, features, sample_weight)
+        features = _finite_or_zero(features)
+        count, total = _sums(labels, membership, features)
+        mean = _divide_or_zero(total, count)
+        share = _divide_or_zero(count, count + self.count)
+        gap = mean - self.mean
+        if self.diagonal:
+            self.covariance.assign(self._variances(labels, membership, features, mean, share, gap))
+        else:
+            self.covariance.assign(self._covariances(membership, features, count, mean, share, gap))
+        self.mean.assign(self.mean + share * gap)
+        self.count.assign(self.count + count)
+
+    def _variances(self, labels, membership, features, mean, share, gap):
+        if len(labels.shape) == 1:
+            around = features - ops.take(mean, ops.maximum(labels, 0), axis=0)
+            count, squares = _sums(labels, membership, ops.square(around))
+        else:  # a sample of several classes lies around each of their means
+            count, squares = _sums(labels, membership, ops.square(features))
+            squares = ops.maximum(squares - count * ops.square(mean), 0.0)
+        of_batch = _divide_or_zero(squares, count)
+        return (1 - share) * self.covariance + share * (of_batch + (1 - share) * ops.square(gap))
+
+    def _covariances(self, membership, features, count, mean, share, gap):
+        """Class by class, so that no array is larger than the covariances themselves."""
+
+        def of_class(inputs):
+            covariance, weight, count, mean, share, gap = inputs
+
+            def with_batch():
+                around = features - mean
+                weighted = around * (weight / count)[:, None]
+                of_batch = ops.matmul(ops.transpose(weighted), around)
+                of_gap = (1 - share) * gap[:, None] * gap
+                return (1 - share) * covariance + share * (of_batch + of_gap)
+
+            return ops.cond(count[0] > 0, with_batch, lambda: covariance)
+
+        inputs = (self.covariance, ops.transpose(membership), count, mean, share, gap)
+        return ops.map(of_class, tuple(ops.convert_to_tensor(x) for x in inputs))
+
+
+class StepCounter(RunningStatistic):
+    """The number of training steps taken, a scalar. The first step is number 0."""
+
+    updates_after_loss = True
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.steps = self.add_statistic("steps", ())
+
+    def update(self, labels, logits, features=None, sample_weight=None):
+        self.steps.assign(self.steps + 1)
+
+
+def _membership(labels, logits, features, sample_weight):
+    """`(batch, num_classes)`: the weight of each sample in each class; 0 if it is not finite."""
+    logits = ops.cast(logits, "float32")
+    usable = ops.all(ops.isfinite(logits), axis=-1)
+    if features is not None:
+        features = ops.convert_to_tensor(features)
+        usable = ops.logical_and(usable, ops.all(ops.isfinite(features), axis=-1))
+    weight = ops.cast(usable, "float32")
+    if sample_weight is not None:
+        sample_weight = ops.reshape(ops.convert_to_tensor(sample_weight), (-1,))
+        weight = weight * ops.cast(sample_weight, "float32")
+    return functional.class_membership(labels, logits) * weight[:, None]
+
+
+def _sums(labels, membership, x):
+    """`(count, total)`: weight of each class `(num_classes, 1)`, and weighted sum of `x`."""
+    count = ops.sum(membership, axis=0)[:, None]
+    if len(labels.shape) == 2:
+        return count, ops.matmul(ops.transpose(membership), x)
+    weight = ops.sum(membership, axis=-1, keepdims=True)
+    known = ops.maximum(ops.convert_to_tensor(labels), 0)
+    return count, ops.segment_sum(weight * x, known, num_segments=membership.shape[-1])
+
+
+def _finite_or_zero(features):
+    features = ops.cast(features, "float32")
+    return ops.where(ops.isfinite(features), features, 0.0)
+
+
+def _divide_or_zero(numerator, denominator):
+    is_zero = ops.equal(denominator, 0)
+    return ops.where(is_zero, 0.0, numerator / ops.where(is_zero, 1.0, denominator))

@@ -1,0 +1,168 @@
+"""`ClassBalancedLoss`: classes weighed by the inverse of their effective number of samples.
+
+    loss_i = w_{y_i} base(y_i, u_i),    w_c = C v_c / sum_k v_k,    v_c = (1-beta) / (1-beta^N_c)
+
+    base    crossentropy     -log p_y,                                    p = softmax(u)
+            focal            -(1 - p_y)^gamma log p_y
+            sigmoid_focal    -sum_c (1 - s_c)^gamma log s_c,              s_c = sigmoid(u_c) for
+                                                                          c = y, else sigmoid(-u_c)
+
+Cui, Jia, Lin, Song, Belongie: "Class-Balanced Loss Based on Effective Number of Samples", CVPR
+2019. The weight stands outside of the focal term.
+"""
+
+import numpy as np
+from keras import ops
+
+from keras_lpl import _checks, functional
+from keras_lpl.losses.base import ClassificationLoss
+from keras_lpl.losses.focal import focal_crossentropy
+from keras_lpl.perturbations.base import register
+
+BASES = ("crossentropy", "focal", "sigmoid_focal")
+
+
+def class_balanced_weights(class_counts, beta=0.9999):
+    """Class-balanced weights, `(1 - beta) / (1 - beta^N_c)` scaled to sum to the number of classes.
+
+    Pure NumPy in float64, exact to the last digits for any `beta` below 1.
+
+    Args:
+        class_counts: Training samples per class, `(num_classes,)`, in the order of the class
+            indices. They need not be sorted.
+        beta: At least 0 and below 1. 0 gives ones; towards 1 the weights approach the inverse
+            counts.
+
+    Returns:
+        float64 array `(num_classes,)`.
+
+    Raises:
+        ValueError: for a count of zero or less, or a `beta` out of range.
+
+    Example:
+
+    >>> from keras_lpl.losses.class_balanced import class_balanced_weights
+    >>> print(class_balanced_weights([90, 10], beta=0.99).round(3))
+    [0.278 1.722]
+    """
+    counts = np.asarray(_checks.class_counts(class_counts), dtype="float64")
+    beta = _check_beta(beta)
+    if beta == 0:
+        return np.ones(len(counts))
+    # 1 - beta^N cancels where beta is close to 1. The factor 1 - beta is lost in scaling.
+    weights = -1.0 / np.expm1(counts * np.log(beta))
+    return weights * (len(counts) / weights.sum())
+
+
+def sigmoid_focal_crossentropy(labels, logits, gamma):
+    """Focal binary cross-entropy of each class against the rest, summed over classes.
+
+    Args:
+        labels: int32 `(batch,)`, or soft labels `(batch, num_classes)`.
+        logits: `(batch, num_classes)`, float32 or float64.
+        gamma: At least 0; 0 is binary cross-entropy.
+
+    Returns:
+        `(batch,)`.
+    """
+    log_yes, log_no = ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
+    membership = functional.class_membership(labels, logits)
+    if gamma == 0:
+        return -ops.sum(membership * log_yes + (1 - membership) * log_no, axis=-1)
+    # 1 - sigmoid(u) is sigmoid(-u), so the focal factor of one is the probability of the other.
+    yes = membership * ops.exp(gamma * log_no) * log_yes
+    no = (1 - membership) * ops.exp(gamma * log_yes) * log_no
+    return -ops.sum(yes + no, axis=-1)
+
+
+@register
+class ClassBalancedLoss(ClassificationLoss):
+    """Class-balanced loss: cross-entropy or focal loss, times the weight of the sample's class.
+
+    Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019. A class of
+    `N` samples has the weight `(1 - beta) / (1 - beta^N)`, scaled so that the weights sum to the
+    number of classes (`keras_lpl.losses.class_balanced.class_balanced_weights`). Soft labels get
+    the mean weight of their classes, `sum_c y_c w_c`.
+
+    In an `LPLModel`, evaluation is plain cross-entropy; in any other `keras.Model`, `val_loss` is
+    weighted too. `sigmoid_focal` trains one binary classifier per class; `argmax` predicts with
+    it as ever, but the softmax of its logits is no probability, so judge it by its accuracy.
+
+    Args:
+        class_counts: Training samples per class, `(num_classes,)`, in the order of the class
+            indices. They need not be sorted.
+        beta: At least 0 and below 1. 0 leaves the base as it is; towards 1 the weights approach
+            the inverse counts. The paper searches 0.9 to 0.9999; LDAM-DRW takes 0.9999.
+        base: `"crossentropy"`, `"focal"` (softmax) or `"sigmoid_focal"` (the paper's: focal binary
+            cross-entropies, summed over the classes).
+        gamma: Of the focal bases, at least 0. The paper searches 0.5, 1 and 2.
+        reduction: As in `keras.losses.Loss`.
+        name: Optional name of the loss.
+        dtype: `"float32"` (default) or `"float64"`.
+
+    Call arguments:
+        y_true: Class indices `(batch,)` or `(batch, 1)`, or one-hot or soft labels
+            `(batch, num_classes)`.
+        y_pred: Logits `(batch, num_classes)`, not probabilities.
+        sample_weight: `(batch,)` or None.
+
+    Raises:
+        ValueError: for a count of zero or less, another argument out of range, or, when called,
+            if the number of counts is not that of the classes.
+
+    Example:
+
+    >>> loss = keras_lpl.ClassBalancedLoss(class_counts=[90, 10], beta=0.99, reduction=None)
+    >>> losses = loss(np.array([0, 1]), np.zeros((2, 2)))
+    >>> print(keras.ops.convert_to_numpy(losses).round(3))
+    [0.193 1.193]
+    """
+
+    def __init__(
+        self,
+        class_counts,
+        beta=0.9999,
+        base="crossentropy",
+        gamma=2.0,
+        reduction="sum_over_batch_size",
+        name="class_balanced_loss",
+        dtype=None,
+    ):
+        self.class_counts = _checks.class_counts(class_counts)
+        self.beta = _check_beta(beta)
+        self.base = _checks.one_of(base, "base", BASES)
+        self.gamma = _checks.number(gamma, "gamma", minimum=0)
+        self._weights = class_balanced_weights(self.class_counts, self.beta)
+        super().__init__(reduction=reduction, name=name, dtype=dtype)
+
+    def per_sample(self, labels, logits, context):
+        _checks.counts_match(self.class_counts, logits)
+        weights = ops.convert_to_tensor(self._weights, dtype=logits.dtype)
+        weight = ops.sum(functional.class_membership(labels, logits) * weights, axis=-1)
+        return weight * self._base_loss(labels, logits)
+
+    def _base_loss(self, labels, logits):
+        if self.base == "crossentropy":
+            return functional.softmax_crossentropy(labels, logits)
+        if self.base == "focal":
+            return focal_crossentropy(labels, logits, self.gamma)
+        return sigmoid_focal_crossentropy(labels, logits, self.gamma)
+
+    def get_config(self):
+        return {
+            "class_counts": list(self.class_counts),
+            "beta": self.beta,
+            "base": self.base,
+            "gamma": self.gamma,
+            **super().get_config(),
+        }
+
+
+def _check_beta(beta):
+    value = _checks.number(beta, "beta", minimum=0, maximum=1)
+    if value == 1:
+        raise ValueError(
+            "`beta` must be below 1; with 0.999999 the weights are all but the inverse counts. "
+            f"Received: beta={beta!r}"
+        )
+    return value

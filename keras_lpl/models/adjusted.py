@@ -1,0 +1,61 @@
+"""Post-hoc logit adjustment of a trained model."""
+
+import warnings
+
+import keras
+
+from keras_lpl.layers.logit_adjustment import LogitAdjustment
+from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.models.head import check_logits, symbolic_tensors
+from keras_lpl.perturbations.logit_adjustment import LogitAdjustment as LogitAdjustmentInTraining
+
+
+def with_logit_adjustment(model, class_counts, tau=1.0):
+    """A model that predicts the adjusted logits `u - tau * log pi` of a trained one.
+
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9. It shares the layers
+    and weights of `model`, and can be saved like any other. Compile it to evaluate it.
+
+    Args:
+        model: A model trained with plain cross-entropy that ends in logits: functional, Sequential,
+            or a subclassed one that has been called.
+        class_counts: Training samples per class, `(num_classes,)`, in the order of the class
+            indices.
+        tau: Strength; 1 is consistent for the balanced error. Best chosen on held-out data.
+
+    Returns:
+        A `keras.Model` from the same inputs to adjusted logits.
+
+    Raises:
+        ValueError: if the model ends in probabilities or its input shape is not known, for a count
+            of zero or less, or if the number of counts is not that of the classes.
+
+    Example:
+
+    >>> inputs = keras.Input((8,))
+    >>> model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    >>> adjusted = keras_lpl.models.with_logit_adjustment(model, class_counts=[90, 10])
+    >>> difference = adjusted.predict(np.ones((1, 8)), verbose=0) - model.predict(
+    ...     np.ones((1, 8)), verbose=0)
+    >>> print(difference.round(3))
+    [[0.105 2.303]]
+    """
+    inputs, outputs = symbolic_tensors(model)
+    logits = outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
+    if isinstance(logits, (list, tuple)):
+        raise ValueError(
+            "`with_logit_adjustment` needs a model of one output, its logits. "
+            f"Received: {len(logits)} outputs"
+        )
+    check_logits(logits, "`with_logit_adjustment`")
+    for loss in keras.tree.flatten(getattr(model, "loss", None)):
+        perturbations = loss.perturbations if isinstance(loss, PerturbedCrossentropy) else []
+        if any(isinstance(p, LogitAdjustmentInTraining) and p.tau for p in perturbations):
+            warnings.warn(
+                "The model was compiled with a logit-adjusted loss, so its logits have the prior "
+                "taken out already: adjusting them once more counts it twice. "
+                f"Received: loss={loss.name!r}",
+                stacklevel=2,
+            )
+    adjust = LogitAdjustment(class_counts, tau, name="logit_adjustment")
+    return keras.Model(inputs, adjust(logits), name=f"{model.name}_adjusted")

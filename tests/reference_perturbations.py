@@ -1,0 +1,96 @@
+"""The perturbations other than LPL, spelled out in float64 NumPy from their own papers.
+
+As `tests.reference`: one loop per sum, no code shared with the library, slow on purpose.
+"""
+
+import math
+
+import numpy as np
+
+from tests import reference
+
+
+def _rows(labels, logits):
+    """Class indices as they are, or soft labels as lists of (class, share)."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        return [[(c, share) for c, share in enumerate(row) if share > 0] for row in labels]
+    return [[(int(label), 1.0)] for label in labels]
+
+
+def vector_scaling(labels, logits, class_counts, gamma, tau):
+    """Kini et al. 2021, Eq. 2: `Delta_c u_c + iota_c`."""
+    changed = np.array(logits, "float64")
+    for c, count in enumerate(class_counts):
+        changed[:, c] *= (count / max(class_counts)) ** gamma
+        changed[:, c] += tau * math.log(count / sum(class_counts))
+    return changed
+
+
+def ldam(labels, logits, class_counts, max_margin, scale):
+    """Cao et al. 2019, Eqs. 12-13: margins `C / N_c^(1/4)`, with C such that the largest is given."""
+    changed = np.array(logits, "float64")
+    largest = max(count**-0.25 for count in class_counts)
+    for i, classes in enumerate(_rows(labels, logits)):
+        for c, share in classes:
+            changed[i, c] -= share * max_margin * class_counts[c] ** -0.25 / largest
+    return scale * changed
+
+
+def seesaw(labels, logits, class_counts, p, q, constant_at=None):
+    """Wang et al. 2021, Eqs. 4-7, as logits: the factors `M_ij C_ij` as added logarithms."""
+    changed = np.array(logits, "float64")
+    constant = np.array(logits if constant_at is None else constant_at, "float64")
+    for i, ((y, _),) in enumerate(_rows(labels, logits)):
+        sigma = reference.softmax(constant[i])
+        for j in range(changed.shape[1]):
+            if j != y:
+                mitigation = min(1.0, class_counts[j] / class_counts[y]) ** p
+                compensation = max(1.0, sigma[j] / sigma[y]) ** q
+                changed[i, j] += math.log(mitigation) + math.log(compensation)
+    return changed
+
+
+def isda(labels, logits, kernel, covariance, strength):
+    """Wang et al. 2019, Eq. 7: `u_c + strength / 2 (w_c - w_y)' Sigma_y (w_c - w_y)`.
+
+    `covariance` is (C, A, A), or (C, A) for diagonal ones. A soft label takes the mean over its
+    classes.
+    """
+    changed = np.array(logits, "float64")
+    kernel = np.asarray(kernel, "float64")
+    for i, classes in enumerate(_rows(labels, logits)):
+        for y, share in classes:
+            sigma = np.asarray(covariance[y], "float64")
+            sigma = np.diag(sigma) if sigma.ndim == 1 else sigma
+            for c in range(changed.shape[1]):
+                difference = kernel[:, c] - kernel[:, y]
+                changed[i, c] += share * strength / 2 * (difference @ sigma @ difference)
+    return changed
+
+
+def large_margin(labels, logits, features, kernel, margin, annealing):
+    """Liu et al. 2016, Eqs. 4-6, and the annealing of section 5.1: only the true class's logit.
+
+    A bias stays as it is.
+    """
+    changed = np.array(logits, "float64")
+    for i, ((y, _),) in enumerate(_rows(labels, logits)):
+        x, w = np.asarray(features[i], "float64"), np.asarray(kernel[:, y], "float64")
+        length = np.linalg.norm(x) * np.linalg.norm(w)
+        theta = math.acos(max(-1.0, min(1.0, x @ w / length)))
+        k = min(int(theta // (math.pi / margin)), margin - 1)
+        psi = (-1) ** k * math.cos(margin * theta) - 2 * k
+        plain = length * math.cos(theta)
+        changed[i, y] += (annealing * plain + length * psi) / (1 + annealing) - plain
+    return changed
+
+
+def center_loss(labels, logits, features, centers, strength):
+    """Wen et al. 2016, Eq. 5, per sample."""
+    losses = reference.softmax_crossentropy(labels, logits)
+    for i, classes in enumerate(_rows(labels, logits)):
+        for c, share in classes:
+            difference = np.asarray(features[i], "float64") - centers[c]
+            losses[i] += share * strength / 2 * (difference @ difference)
+    return losses
