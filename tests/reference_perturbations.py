@@ -10,8 +10,8 @@ import numpy as np
 from tests import reference
 
 
-def _rows(labels, logits):
-    """Class indices as they are, or soft labels as lists of (class, share)."""
+def _rows(labels):
+    """For each sample a list of (class, share): one class, or all of a soft label's."""
     labels = np.asarray(labels)
     if labels.ndim == 2:
         return [[(c, share) for c, share in enumerate(row) if share > 0] for row in labels]
@@ -28,26 +28,32 @@ def vector_scaling(labels, logits, class_counts, gamma, tau):
 
 
 def ldam(labels, logits, class_counts, max_margin, scale):
-    """Cao et al. 2019, Eqs. 12-13: margins `C / N_c^(1/4)`, with C such that the largest is given."""
+    """Cao et al. 2019, Eqs. 12-13: margins `C / N_c^(1/4)`, C such that the largest is given."""
     changed = np.array(logits, "float64")
     largest = max(count**-0.25 for count in class_counts)
-    for i, classes in enumerate(_rows(labels, logits)):
+    for i, classes in enumerate(_rows(labels)):
         for c, share in classes:
             changed[i, c] -= share * max_margin * class_counts[c] ** -0.25 / largest
     return scale * changed
 
 
 def seesaw(labels, logits, class_counts, p, q, constant_at=None):
-    """Wang et al. 2021, Eqs. 4-7, as logits: the factors `M_ij C_ij` as added logarithms."""
+    """Wang et al. 2021, Eqs. 4-7, as logits: the factors `M_ij C_ij` as added logarithms.
+
+    A soft label's own count and probability are geometric means over its classes, and what it is
+    moved by in a class shrinks with its share of it.
+    """
     changed = np.array(logits, "float64")
     constant = np.array(logits if constant_at is None else constant_at, "float64")
-    for i, ((y, _),) in enumerate(_rows(labels, logits)):
+    for i, classes in enumerate(_rows(labels)):
         sigma = reference.softmax(constant[i])
+        own_count = math.exp(sum(share * math.log(class_counts[c]) for c, share in classes))
+        own_sigma = math.exp(sum(share * math.log(sigma[c]) for c, share in classes))
         for j in range(changed.shape[1]):
-            if j != y:
-                mitigation = min(1.0, class_counts[j] / class_counts[y]) ** p
-                compensation = max(1.0, sigma[j] / sigma[y]) ** q
-                changed[i, j] += math.log(mitigation) + math.log(compensation)
+            others = 1 - dict(classes).get(j, 0.0)
+            mitigation = min(1.0, class_counts[j] / own_count) ** p
+            compensation = max(1.0, sigma[j] / own_sigma) ** q
+            changed[i, j] += others * (math.log(mitigation) + math.log(compensation))
     return changed
 
 
@@ -59,7 +65,7 @@ def isda(labels, logits, kernel, covariance, strength):
     """
     changed = np.array(logits, "float64")
     kernel = np.asarray(kernel, "float64")
-    for i, classes in enumerate(_rows(labels, logits)):
+    for i, classes in enumerate(_rows(labels)):
         for y, share in classes:
             sigma = np.asarray(covariance[y], "float64")
             sigma = np.diag(sigma) if sigma.ndim == 1 else sigma
@@ -75,21 +81,23 @@ def large_margin(labels, logits, features, kernel, margin, annealing):
     A bias stays as it is.
     """
     changed = np.array(logits, "float64")
-    for i, ((y, _),) in enumerate(_rows(labels, logits)):
-        x, w = np.asarray(features[i], "float64"), np.asarray(kernel[:, y], "float64")
-        length = np.linalg.norm(x) * np.linalg.norm(w)
-        theta = math.acos(max(-1.0, min(1.0, x @ w / length)))
-        k = min(int(theta // (math.pi / margin)), margin - 1)
-        psi = (-1) ** k * math.cos(margin * theta) - 2 * k
-        plain = length * math.cos(theta)
-        changed[i, y] += (annealing * plain + length * psi) / (1 + annealing) - plain
+    for i, classes in enumerate(_rows(labels)):
+        for y, share in classes:
+            x, w = np.asarray(features[i], "float64"), np.asarray(kernel[:, y], "float64")
+            length = np.linalg.norm(x) * np.linalg.norm(w)
+            theta = math.acos(max(-1.0, min(1.0, x @ w / length)))
+            k = min(int(theta // (math.pi / margin)), margin - 1)
+            psi = (-1) ** k * math.cos(margin * theta) - 2 * k
+            plain = length * math.cos(theta)
+            lowered = (annealing * plain + length * psi) / (1 + annealing)
+            changed[i, y] += share * (lowered - plain)
     return changed
 
 
 def center_loss(labels, logits, features, centers, strength):
     """Wen et al. 2016, Eq. 5, per sample."""
     losses = reference.softmax_crossentropy(labels, logits)
-    for i, classes in enumerate(_rows(labels, logits)):
+    for i, classes in enumerate(_rows(labels)):
         for c, share in classes:
             difference = np.asarray(features[i], "float64") - centers[c]
             losses[i] += share * strength / 2 * (difference @ difference)

@@ -91,6 +91,7 @@ class Run:
         self.backend = backend
         self.pytest_args = pytest_args
         self.xml = reports / f"{backend}.xml"
+        self.cache = reports / "compiled"
         self.process = None
         self.stopped = False
 
@@ -109,7 +110,7 @@ class Run:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(self.backend),
+            env=environment(self.backend, self.cache),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -135,8 +136,12 @@ class Run:
                 os.killpg(self.process.pid, signal.SIGTERM)
 
 
-def environment(backend):
-    """The environment of one backend's tests: one thread each, and quiet."""
+def environment(backend, cache):
+    """The environment of one backend's tests: one thread each, and quiet.
+
+    JAX keeps what it has compiled in `cache`, for as long as the run lasts: many tests train the
+    same small model.
+    """
     return {
         **os.environ,
         "KERAS_BACKEND": backend,
@@ -144,6 +149,9 @@ def environment(backend):
         "MKL_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": str(max(60, shutil.get_terminal_size((100, 24)).columns - 13)),
     }

@@ -1,20 +1,26 @@
-"""Long-tailed training data: counts, subsamples, sources and an input pipeline.
+"""Long-tailed training data: counts, subsamples, samplers, sources and an input pipeline.
 
 Importing this package loads nothing but NumPy and Keras. TensorFlow, TensorFlow Datasets,
 scikit-learn and Pillow are imported by the functions that need them; they come
 with `pip install "keras-lpl[data]"`.
 """
 
+from keras_lpl.data.array_dataset import ArrayDataset
 from keras_lpl.data.counts import class_counts
 from keras_lpl.data.long_tail import long_tail_counts, long_tail_indices
+from keras_lpl.data.sampling import class_probabilities, disturb_labels, sample_indices
 from keras_lpl.data.sources import load
 from keras_lpl.data.tf_data import channel_statistics, pipeline
 
 __all__ = [
+    "ArrayDataset",
     "channel_statistics",
     "class_counts",
+    "class_probabilities",
+    "disturb_labels",
     "load",
     "long_tail_counts",
     "long_tail_indices",
     "pipeline",
+    "sample_indices",
 ]

@@ -12,8 +12,10 @@ import keras
 import numpy as np
 
 from keras_lpl import _checks
+from keras_lpl.data._arrays import check_arrays
 from keras_lpl.data._labels import to_numpy
 from keras_lpl.data._optional import import_optional
+from keras_lpl.data.sampling import EpochDraws
 
 PADDING_MODES = ("constant", "reflect")
 _CHUNK = 64  # images per step of the statistics: a float64 copy that fits into the cache
@@ -32,6 +34,8 @@ def pipeline(
     padding_mode="constant",
     flip=True,
     initial_epoch=0,
+    sampling=None,
+    disturb_rate=0.0,
 ):
     """A `tf.data.Dataset` of batches `(x, y)` for `fit` or `evaluate`, on any backend.
 
@@ -41,11 +45,12 @@ def pipeline(
     Always: per-channel normalisation of images, `(x - mean) / std`. Images are
     padded before they are normalised, so constant padding is black.
 
-    Each batch is augmented by a few operations on the whole batch. Order, crops
-    and flips depend on `(seed, epoch)` alone, where each iteration over the data
-    set begins an epoch: nothing that goes on beside it changes them. On JAX and
-    PyTorch a first `fit` takes a batch to build the model before it trains,
-    which uses up an epoch; so does `class_counts`.
+    Each batch is augmented by a few operations on the whole batch. Which samples
+    are shown, in what order, their crops, flips and labels depend on `(seed,
+    epoch)` alone, where each iteration over the data set begins an epoch: nothing
+    that goes on beside it changes them. On JAX and PyTorch a first `fit` takes a
+    batch to build the model before it trains, which uses up an epoch; so does
+    `class_counts`.
 
     Where Keras runs on JAX or PyTorch, TensorFlow is told to leave the GPUs
     alone if it has not taken them yet; otherwise it would reserve their memory.
@@ -73,12 +78,21 @@ def pipeline(
             mirror, such as digits.
         initial_epoch: Number of the first epoch, to go on with a training run
             as if it had not been interrupted.
+        sampling: For training: how often each class is drawn, with replacement:
+            `"class_balanced"`, `"reversed"` or `"instance"`, see
+            `class_probabilities`. An epoch still has N samples. `None` shows
+            every sample once.
+        disturb_rate: For training: probability that a label is redrawn uniformly
+            over all classes, anew in each epoch, see `disturb_labels`. The classes
+            are the columns of one-hot labels, and 0 to the largest of integer ones.
 
     Returns:
         A `tf.data.Dataset` of known length. Images are float32.
 
     Raises:
-        ValueError: If an argument is out of range, or `x` and `y` do not match.
+        ValueError: If an argument is out of range, `x` and `y` do not match, `y`
+            are no class labels where `sampling` or `disturb_rate` needs them, or
+            one of these is given with `training=False`.
         ImportError: If TensorFlow is not installed.
 
     Example:
@@ -91,10 +105,16 @@ def pipeline(
     model.fit(train, validation_data=test, epochs=200, shuffle=False)  # it shuffles itself
     ```
     """
-    x, y = _check_arrays(x, y)
+    x, y = check_arrays(x, y)
     is_image = x.ndim == 4
     batch_size = _checks.integer(batch_size, "batch_size", minimum=1)
-    seed = _checks.seed(seed)
+    draws = EpochDraws(y, sampling, disturb_rate, seed)
+    if not training and (sampling is not None or disturb_rate):
+        raise ValueError(
+            "`sampling` and `disturb_rate` are for training: to evaluate, every sample is shown "
+            "once and with its own label. Leave them out. "
+            f"Received: training={training}, sampling={sampling!r}, disturb_rate={disturb_rate}"
+        )
     initial_epoch = _checks.integer(initial_epoch, "initial_epoch", minimum=0)
     padding = _check_padding(padding, padding_mode, x) if is_image else 0
     normalize = _normalizer(x, mean, std, training)
@@ -102,10 +122,10 @@ def pipeline(
 
     # Held once, outside the graph, and read by batch: no copy per epoch.
     with tf.device("CPU:0"):
-        all_x, all_y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+        all_x, all_y = tf.convert_to_tensor(x), tf.convert_to_tensor(draws.labels)
 
     if training:
-        plans = _training_plans(tf, len(x), batch_size, seed, padding, initial_epoch)
+        plans = _training_plans(tf, draws, len(x), batch_size, padding, initial_epoch)
     else:
         plans = _in_order(tf, len(x), batch_size)
 
@@ -113,7 +133,7 @@ def pipeline(
         batch = tf.gather(all_x, plan[:, 0])
         if training and is_image:
             batch = _augment(tf, batch, plan, padding, padding_mode, flip)
-        return normalize(tf, batch), tf.gather(all_y, plan[:, 0])
+        return normalize(tf, batch), tf.gather(all_y, plan[:, 4])
 
     batches = plans.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)
@@ -160,8 +180,8 @@ def channel_statistics(x):
     return mean.astype("float32"), np.sqrt(variance).astype("float32")
 
 
-def _training_plans(tf, size, batch_size, seed, padding, initial_epoch):
-    """A data set of plans: for each sample of a batch, a row `(index, top, left, flip)`.
+def _training_plans(tf, draws, size, batch_size, padding, initial_epoch):
+    """A data set of plans: for each sample of a batch, a row `(sample, top, left, flip, label)`.
 
     NumPy draws the plan of a whole epoch at once: one call into Python an epoch, a few
     milliseconds, and numbers that do not depend on TensorFlow's version, threads or global seed.
@@ -169,29 +189,28 @@ def _training_plans(tf, size, batch_size, seed, padding, initial_epoch):
     epochs = itertools.count(initial_epoch)
 
     def draw_plan():
-        random = np.random.RandomState([seed, next(epochs)])
-        index = random.permutation(size)[:, None]
+        samples, places, random = draws(next(epochs))
         corner = random.randint(0, 2 * padding + 1, (size, 2), dtype="int32")
         flip = random.randint(0, 2, (size, 1), dtype="int32")
-        return np.concatenate([index, corner, flip], axis=1).astype("int32")
+        return np.column_stack([samples, corner, flip, places]).astype("int32")
 
     def plan_of_batch(plan, number):
         # The plan travels from batch to batch as the state of `scan`, so each iteration over the
         # data set has its own, even where two are under way.
         plan = tf.cond(
             number == 0,
-            lambda: tf.ensure_shape(tf.numpy_function(draw_plan, [], tf.int32), (size, 4)),
+            lambda: tf.ensure_shape(tf.numpy_function(draw_plan, [], tf.int32), (size, 5)),
             lambda: plan,
         )
         return plan, plan[number * batch_size : (number + 1) * batch_size]
 
-    no_plan = tf.zeros((size, 4), tf.int32)
+    no_plan = tf.zeros((size, 5), tf.int32)
     return tf.data.Dataset.range(_num_batches(size, batch_size)).scan(no_plan, plan_of_batch)
 
 
 def _in_order(tf, size, batch_size):
     """The plans of an evaluation: every sample as it is."""
-    plan = tf.range(size)[:, None] * tf.constant([[1, 0, 0, 0]])
+    plan = tf.range(size)[:, None] * tf.constant([[1, 0, 0, 0, 1]])
     return tf.data.Dataset.range(_num_batches(size, batch_size)).map(
         lambda number: plan[number * batch_size : (number + 1) * batch_size]
     )
@@ -273,21 +292,6 @@ def _check_statistic(name, value, x):
         f"`{name}` must be a finite number, or one for each of the {channels} channels of `x`. "
         f"Received: {name}={value!r}"
     )
-
-
-def _check_arrays(x, y):
-    x, y = to_numpy(x), to_numpy(y)
-    if x.dtype.kind not in "biuf" or x.ndim < 2:
-        raise ValueError(
-            "`x` must be images of shape (N, H, W, channels) or features of shape (N, D). "
-            f"Received: dtype {x.dtype}, shape {x.shape}"
-        )
-    if y.ndim == 0 or len(x) != len(y) or not len(x):
-        raise ValueError(
-            "`x` and `y` must have the same length, at least 1. "
-            f"Received: shapes {x.shape} and {y.shape}"
-        )
-    return x, y
 
 
 def _check_padding(padding, padding_mode, x):

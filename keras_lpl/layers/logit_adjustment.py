@@ -38,7 +38,7 @@ class LogitAdjustment(keras.layers.Layer):
     """
 
     def __init__(self, class_counts, tau=1.0, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**kwargs)
         self.class_counts = _checks.class_counts(class_counts)
         self.tau = _checks.number(tau, "tau", minimum=0)
 

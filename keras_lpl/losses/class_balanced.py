@@ -43,7 +43,7 @@ def class_balanced_weights(class_counts, beta=0.9999):
 
     >>> from keras_lpl.losses.class_balanced import class_balanced_weights
     >>> print(class_balanced_weights([90, 10], beta=0.99).round(3))
-    [0.278 1.722]
+    [0.277 1.723]
     """
     counts = np.asarray(_checks.class_counts(class_counts), dtype="float64")
     beta = _check_beta(beta)
@@ -115,7 +115,7 @@ class ClassBalancedLoss(ClassificationLoss):
     >>> loss = keras_lpl.ClassBalancedLoss(class_counts=[90, 10], beta=0.99, reduction=None)
     >>> losses = loss(np.array([0, 1]), np.zeros((2, 2)))
     >>> print(keras.ops.convert_to_numpy(losses).round(3))
-    [0.193 1.193]
+    [0.192 1.194]
     """
 
     def __init__(

@@ -146,7 +146,7 @@ def _inverse(matrix):
     condition = np.linalg.cond(matrix)
     if not condition <= _LARGEST_CONDITION:
         raise ValueError(
-            "`transition` is too close to singular for `method='backward'`, which inverts it: two "
+            "`transition` is too close to singular for `method='backward'`, which inverts it: some "
             "classes are labelled almost alike. Merge them, or use method='forward'. Received: a "
             f"matrix of condition number {condition:.3g}, above {_LARGEST_CONDITION:g}"
         )

@@ -17,6 +17,8 @@ import keras_lpl.data as data
 labels = [0, 1, 1]
 data.long_tail_indices(labels, data.long_tail_counts(2, 1, 1))
 data.channel_statistics([[0.0]])
+data.disturb_labels(labels, 2, 0.1)
+data.ArrayDataset([[0.0]] * 3, labels, 2, sampling="class_balanced")[0]
 class Batches(keras.utils.PyDataset):
     num_batches = 1
     def __getitem__(self, index):

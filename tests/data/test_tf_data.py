@@ -5,7 +5,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_lpl.data import channel_statistics, class_counts, pipeline
+from keras_lpl.data import (
+    ArrayDataset,
+    channel_statistics,
+    class_counts,
+    class_probabilities,
+    pipeline,
+)
+from keras_lpl.data.sampling import SAMPLINGS
+from tests.data.test_sampling import follows
 
 tf = pytest.importorskip("tensorflow")
 
@@ -138,6 +146,108 @@ def test_repeat_goes_through_the_same_epochs():
     np.testing.assert_array_equal(epoch(repeated)[0], expected)
 
 
+def test_the_random_stream_is_pinned():
+    # Order, then crops, then flips, of one generator: a change here changes every published run.
+    x, y = coded_images()
+    dataset = pipeline(x, y, 5, training=True, seed=3, padding=2, initial_epoch=4, **OFF)
+    padded = np.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    for number in (4, 5):
+        random = np.random.RandomState([3, number])
+        order = random.permutation(12)
+        corners = random.randint(0, 5, (12, 2), dtype="int32")
+        flips = random.randint(0, 2, (12, 1), dtype="int32")[:, 0]
+        out_x, out_y = epoch(dataset)
+        np.testing.assert_array_equal(out_y, y[order])
+        for image, sample, (top, left), flip in zip(out_x, order, corners, flips, strict=True):
+            crop = padded[sample, top : top + 6, left : left + 5]
+            np.testing.assert_array_equal(image, crop[:, ::-1] if flip else crop)
+
+
+# --- Sampling and disturbed labels ----------------------------------------------------------
+
+LONG_TAIL = np.random.RandomState(0).permutation(np.repeat(np.arange(4), [60, 25, 10, 5]))
+FEATURES = np.arange(100, dtype="float32")[:, None]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_classes_are_drawn_as_often_as_they_should(sampling):
+    dataset = pipeline(FEATURES, LONG_TAIL, 32, training=True, sampling=sampling)
+    assert len(dataset) == 4
+    drawn = np.zeros(4)
+    for _ in range(30):
+        out_x, out_y = epoch(dataset)
+        assert len(out_y) == 100
+        np.testing.assert_array_equal(out_y, LONG_TAIL[out_x[:, 0].astype(int)])
+        drawn += np.bincount(out_y, minlength=4)
+    assert follows(drawn, class_probabilities([60, 25, 10, 5], sampling))
+    for other in set(SAMPLINGS) - {sampling}:
+        assert not follows(drawn, class_probabilities([60, 25, 10, 5], other))
+
+
+@pytest.mark.parametrize("sampling", [None, *SAMPLINGS])
+@pytest.mark.parametrize("disturb_rate", [0.0, 0.3])
+@pytest.mark.parametrize("form", ["flat", "column", "one-hot", "boolean one-hot", "uint8"])
+def test_it_shows_what_an_array_dataset_shows(sampling, disturb_rate, form):
+    labels = {
+        "flat": LONG_TAIL,
+        "column": LONG_TAIL[:, None],
+        "one-hot": np.eye(4, dtype="float32")[LONG_TAIL],
+        "boolean one-hot": np.eye(4, dtype=bool)[LONG_TAIL],
+        "uint8": LONG_TAIL.astype("uint8"),
+    }[form]
+    options = {"sampling": sampling, "disturb_rate": disturb_rate, "initial_epoch": 1}
+    dataset = pipeline(FEATURES, labels, 32, True, 7, **options)
+    arrays = ArrayDataset(FEATURES, labels, 32, 7, **options)
+    for _ in range(2):
+        for (x, y), (x_array, y_array) in zip(dataset, arrays, strict=True):
+            np.testing.assert_array_equal(x, x_array)
+            np.testing.assert_array_equal(y, y_array)
+            assert y.numpy().dtype == labels.dtype
+        arrays.on_epoch_end()
+
+
+def test_disturbing_changes_labels_and_nothing_else():
+    x, y = coded_images(400)
+    for sampling in (None, "reversed"):
+        plain, disturbed = (
+            epoch(pipeline(x, y, 50, training=True, sampling=sampling, disturb_rate=rate, **OFF))
+            for rate in (0.0, 0.5)
+        )
+        np.testing.assert_array_equal(disturbed[0], plain[0])
+        kept = int((disturbed[1] == plain[1]).sum())
+        assert follows([kept, 400 - kept], [1 - 0.5 * 3 / 4, 0.5 * 3 / 4])
+
+
+def test_sampled_images_are_augmented():
+    x, y = coded_images(40)
+    dataset = pipeline(x, y, 10, training=True, sampling="class_balanced", padding=2, **OFF)
+    padded = np.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    corners = set()
+    for image, label in zip(*epoch(dataset), strict=True):
+        sample = int(image[..., 0].max())
+        assert label == y[sample]
+        found = [
+            (top, left)
+            for top in range(5)
+            for left in range(5)
+            for crop in [padded[sample, top : top + 6, left : left + 5]]
+            if np.array_equal(image, crop) or np.array_equal(image, crop[:, ::-1])
+        ]
+        assert len(found) == 1
+        corners.update(found)
+    assert len(corners) > 10
+
+
+def test_sampled_epochs_go_on_where_a_run_stopped():
+    drawn = {"sampling": "class_balanced", "disturb_rate": 0.3}
+    whole = pipeline(FEATURES, LONG_TAIL, 32, training=True, **drawn)
+    epochs = [epoch(whole) for _ in range(3)]
+    assert not np.array_equal(epochs[0][0], epochs[1][0])
+    rest = epoch(pipeline(FEATURES, LONG_TAIL, 32, training=True, initial_epoch=2, **drawn))
+    np.testing.assert_array_equal(rest[0], epochs[2][0])
+    np.testing.assert_array_equal(rest[1], epochs[2][1])
+
+
 # --- Augmentation ---------------------------------------------------------------------------
 
 
@@ -264,6 +374,20 @@ def test_fit_and_evaluate():
     np.testing.assert_allclose(model.evaluate(test, verbose=0), from_arrays, rtol=1e-4)
 
 
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_fit_on_drawn_samples(one_hot):
+    x, y = coded_images(40, 8, 8)
+    labels = np.eye(4, dtype="float32")[y] if one_hot else y
+    train = pipeline(x, labels, 16, training=True, sampling="reversed", disturb_rate=0.2)
+    model = keras.Sequential(
+        [keras.layers.Input((8, 8, 2)), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    loss = "CategoricalCrossentropy" if one_hot else "SparseCategoricalCrossentropy"
+    model.compile("sgd", getattr(keras.losses, loss)(from_logits=True))
+    history = model.fit(train, epochs=2, verbose=0, shuffle=False).history
+    assert np.isfinite(history["loss"]).all()
+
+
 def test_class_counts_of_a_pipeline():
     x, y = coded_images(10)
     assert class_counts(pipeline(x, y, 4, training=True)).tolist() == [3, 3, 2, 2]
@@ -294,6 +418,24 @@ def test_tensors_of_the_backend_are_taken():
         ({"mean": 0, "std": [1, 0]}, r"`std` must be greater than 0.*Received: std=\[1\.0, 0\.0\]"),
         ({"y": np.zeros(3)}, r"same length.*Received: shapes \(12, 6, 5, 2\) and \(3,\)"),
         ({"x": np.zeros((0, 3)), "y": np.zeros(0)}, r"same length, at least 1"),
+        ({"sampling": "balanced"}, r"`sampling` must be one of \[None,.*sampling='balanced'"),
+        ({"disturb_rate": 10}, r"`disturb_rate` must be.*at most 1.*Received: disturb_rate=10"),
+        (
+            {"training": False, "sampling": "reversed"},
+            r"are for training.*Leave them out.*training=False, sampling='reversed'",
+        ),
+        (
+            {"training": False, "disturb_rate": 0.1},
+            r"are for training.*Received: training=False, sampling=None, disturb_rate=0\.1",
+        ),
+        (
+            {"y": np.full(12, 0.5), "sampling": "instance"},
+            r"`y` must be integers.*Received: y\[0\]=0\.5",
+        ),
+        (
+            {"y": np.full(12, -1), "disturb_rate": 0.1},
+            r"`y` must not be negative.*Received: y\[0\]=-1",
+        ),
         ({"x": np.zeros(12)}, r"`x` must be images.*Received: dtype float64, shape \(12,\)"),
         ({"x": np.array([["a"]] * 12)}, r"`x` must be images.*Received: dtype <U1"),
     ],

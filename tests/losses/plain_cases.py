@@ -1,3 +1,137 @@
 """Cases for the contract: losses that bend or weigh cross-entropy."""
 
-CASES = []
+import functools
+
+import numpy as np
+
+import keras_lpl
+from tests import reference
+from tests import reference_losses as slow
+from tests.contract import LossCase
+
+
+def _oracle(function, **settings):
+    """Per-sample losses that depend on neither the class counts nor the weights."""
+
+    def oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
+        return function(labels, logits, **settings)
+
+    return oracle
+
+
+def _case(name, loss, settings, oracle, neutral, **keywords):
+    """A loss that is not told the class counts."""
+
+    def make(counts, **arguments):
+        return loss(**settings, **arguments)
+
+    def reduces(counts, **arguments):
+        return loss(**(settings | neutral), **arguments)
+
+    return LossCase(name, make, oracle, reduces, **keywords)
+
+
+def _class_balanced_case(base, function, reduces_to, **settings):
+    beta = 0.99
+
+    def make(counts, **arguments):
+        return keras_lpl.ClassBalancedLoss(counts, beta=beta, base=base, **settings, **arguments)
+
+    def oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
+        weight = slow.class_balanced_weight(labels, logits, class_counts, beta)
+        return weight * function(labels, logits)
+
+    def reduces(counts, **arguments):
+        return keras_lpl.ClassBalancedLoss(
+            [7] * len(counts), beta=beta, base=base, **(settings | {"gamma": 0.0}), **arguments
+        )
+
+    return LossCase(f"class-balanced-{base}", make, oracle, reduces, reduces_to)
+
+
+def _transition(counts, noise=0.3):
+    """Labels slip to a class at least as frequent, the more frequent the likelier.
+
+    Neither symmetric nor free of zeros, and it follows its classes when they are renumbered.
+    """
+    counts = np.asarray(counts, "float64")
+    matrix = np.where(counts[None] >= counts[:, None], counts[None], 0.0)
+    np.fill_diagonal(matrix, 0.0)
+    total = matrix.sum(axis=1, keepdims=True)
+    matrix = noise * matrix / np.where(total == 0, 1, total)
+    return matrix + np.diag(1 - matrix.sum(axis=1))
+
+
+def _corrected_case(method, function, learns_from_errors):
+    def make(counts, **arguments):
+        return keras_lpl.CorrectedLoss(_transition(counts), method=method, **arguments)
+
+    def oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
+        return function(labels, logits, _transition(class_counts))
+
+    def reduces(counts, **arguments):
+        return keras_lpl.CorrectedLoss(np.eye(len(counts)), method=method, **arguments)
+
+    return LossCase(
+        f"corrected-{method}", make, oracle, reduces, learns_from_errors=learns_from_errors
+    )
+
+
+CASES = [
+    _case(
+        "focal",
+        keras_lpl.FocalLoss,
+        {"gamma": 0.5},
+        _oracle(slow.focal, gamma=0.5),
+        {"gamma": 0.0},
+    ),
+    _class_balanced_case(
+        "crossentropy", reference.softmax_crossentropy, reference.softmax_crossentropy
+    ),
+    _class_balanced_case(
+        "focal",
+        functools.partial(slow.focal, gamma=2.0),
+        reference.softmax_crossentropy,
+        gamma=2.0,
+    ),
+    _class_balanced_case(
+        "sigmoid_focal",
+        functools.partial(slow.sigmoid_focal, gamma=0.5),
+        functools.partial(slow.sigmoid_focal, gamma=0.0),
+        gamma=0.5,
+    ),
+    _case(
+        "gce",
+        keras_lpl.GeneralizedCrossEntropyLoss,
+        {"q": 0.7},
+        _oracle(slow.generalized_cross_entropy, q=0.7),
+        {"q": 0.0},
+        learns_from_errors=False,
+    ),
+    _case(
+        # Truncated at a probability that an untrained model exceeds now and then.
+        "gce-truncated",
+        keras_lpl.GeneralizedCrossEntropyLoss,
+        {"q": 0.7, "truncate": 0.2, "start": 0.0},
+        _oracle(slow.generalized_cross_entropy, q=0.7, truncate=0.2),
+        {"truncate": 1e-30},
+        reduces_to=functools.partial(slow.generalized_cross_entropy, q=0.7),
+        learns_from_errors=False,
+    ),
+    _case(
+        "bootstrapping-soft",
+        keras_lpl.BootstrappingLoss,
+        {"beta": 0.7},
+        _oracle(slow.bootstrapping, beta=0.7, hard=False),
+        {"beta": 1.0},
+    ),
+    _case(
+        "bootstrapping-hard",
+        keras_lpl.BootstrappingLoss,
+        {"hard": True},
+        _oracle(slow.bootstrapping, beta=0.8, hard=True),
+        {"beta": 1.0},
+    ),
+    _corrected_case("forward", slow.forward_corrected, learns_from_errors=False),
+    _corrected_case("backward", slow.backward_corrected, learns_from_errors=True),
+]

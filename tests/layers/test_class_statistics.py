@@ -1,0 +1,126 @@
+"""Running statistics are those of all samples seen, in any split into batches."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_lpl import layers
+
+CLASSES, FEATURES = 4, 3
+
+
+def samples(seed=0, size=60):
+    """Labels, features with a mean far from zero, and logits."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES - 1, size)  # the last class never occurs
+    mixing = rng.normal(size=(CLASSES, FEATURES, FEATURES))
+    features = np.einsum("nij,nj->ni", mixing[labels], rng.normal(size=(size, FEATURES))) + 5
+    return labels, features.astype("float32"), np.zeros((size, CLASSES), "float32")
+
+
+def moments(diagonal=False):
+    return layers.RunningMoments(CLASSES, FEATURES, diagonal=diagonal)
+
+
+def feed(statistic, labels, features, logits, sizes, weight=None):
+    """Updates with batches of the given sizes."""
+    start = 0
+    for size in sizes:
+        part = slice(start, start + size)
+        part_weight = None if weight is None else weight[part]
+        statistic.update(labels[part], logits[part], features[part], part_weight)
+        start += size
+    return statistic
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def assert_moments(statistic, labels, features, weight=None):
+    """Equal to NumPy's over all samples."""
+    weight = np.ones(len(labels)) if weight is None else weight
+    for c in range(CLASSES):
+        mine, w = features[labels == c].astype("float64"), weight[labels == c]
+        if not len(mine):
+            assert not numbers(statistic.mean)[c].any()
+            assert not numbers(statistic.covariance)[c].any()
+            continue
+        covariance = np.cov(mine.T, bias=True, aweights=w)
+        expected = np.diag(covariance) if statistic.diagonal else covariance
+        mean = np.average(mine, axis=0, weights=w)
+        np.testing.assert_allclose(numbers(statistic.mean)[c], mean, rtol=1e-5)
+        tolerance = 1e-5 * np.abs(covariance).max()
+        np.testing.assert_allclose(numbers(statistic.covariance)[c], expected, atol=tolerance)
+        np.testing.assert_allclose(numbers(statistic.count)[c, 0], w.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [[60], [20, 20, 20], [1, 2, 3, 50, 4], [1] * 60], ids=str)
+@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
+def test_moments_are_numpys_in_any_batch_split(diagonal, sizes):
+    labels, features, logits = samples()
+    assert_moments(feed(moments(diagonal), labels, features, logits, sizes), labels, features)
+
+
+@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
+def test_weights_and_one_hot_labels(diagonal):
+    labels, features, logits = samples(1)
+    weight = np.random.default_rng(1).uniform(0.5, 2, len(labels)).astype("float32")
+    weight[:20] = 0
+    one_hot = np.eye(CLASSES, dtype="float32")[labels]
+    for given in (labels, one_hot):
+        statistic = feed(moments(diagonal), given, features, logits, [25, 35], weight)
+        assert_moments(statistic, labels[20:], features[20:], weight[20:])
+
+
+@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
+def test_soft_labels_spread_a_sample_over_its_classes(diagonal):
+    labels, features, logits = samples(2, size=30)
+    one_hot = np.eye(CLASSES, dtype="float32")[labels]
+    soft = 0.75 * one_hot + 0.25 * one_hot[::-1]
+    both = feed(moments(diagonal), soft, features, logits, [10, 20])
+    # The same as two samples of less weight.
+    twice = np.concatenate([labels, labels[::-1]])
+    weight = np.repeat([0.75, 0.25], 30)
+    assert_moments(both, twice, np.concatenate([features, features]), weight)
+
+
+@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
+def test_what_is_not_finite_does_not_poison_moments(diagonal):
+    labels, features, logits = samples(3)
+    spoilt, spoilt_logits = features.copy(), logits.copy()
+    spoilt[3, 1], spoilt_logits[7, 0] = np.nan, np.inf
+    statistic = feed(moments(diagonal), labels, spoilt, spoilt_logits, [30, 30])
+    kept = np.delete(np.arange(len(labels)), [3, 7])
+    assert_moments(statistic, labels[kept], features[kept])
+
+
+def test_counts():
+    counts = layers.RunningClassCounts(3)
+    logits = np.zeros((4, 3), "float32")
+    counts.update(np.array([0, 2, 2, 1]), logits, sample_weight=np.array([1.0, 1.0, 1.0, 0.0]))
+    soft = np.array([[0.5, 0.5, 0], [0, 0, 1], [1, 0, 0], [0, 0, 1]], "float32")
+    counts.update(soft, logits)
+    np.testing.assert_allclose(numbers(counts.counts), [2.5, 0.5, 4])
+
+
+def test_centers_move_by_the_papers_equation():
+    centers = layers.ClassCenters(CLASSES, FEATURES, rate=0.5)
+    expected = np.zeros((CLASSES, FEATURES))
+    for seed in range(3):
+        labels, features, logits = samples(seed, size=10)
+        for c in range(CLASSES):  # Eq. 4
+            total, count = np.zeros(FEATURES), 0
+            for i in range(10):
+                if labels[i] == c:
+                    total += expected[c] - features[i]
+                    count += 1
+            expected[c] = expected[c] - 0.5 * total / (1 + count)
+        centers.update(labels, logits, features)
+    np.testing.assert_allclose(numbers(centers.centers), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_centers_take_the_rate_of_a_new_compilation():
+    centers = layers.ClassCenters(2, 2, rate=0.5)
+    centers.take_settings(layers.ClassCenters(2, 2, rate=0.1))
+    assert centers.rate == 0.1
