@@ -23,14 +23,13 @@ from pathlib import Path
 
 import keras
 from common import (
-    METHODS,
     environment,
-    make_loss,
     markdown_table,
     measure,
     print_table,
     write_json,
 )
+from methods import METHODS, Training
 
 import keras_lpl
 
@@ -93,8 +92,14 @@ class ShowEpoch(keras.callbacks.Callback):
 def build(options, num_classes, input_shape):
     """A CIFAR ResNet that ends in logits, trained through `LPLModel`."""
     keras.config.set_dtype_policy(options.precision)
+    head = None
+    if METHODS[options.method].cosine_head:
+        decay = keras.regularizers.L2(WEIGHT_DECAY / 2)
+        head = METHODS[options.method].head(
+            num_classes, kernel_regularizer=decay, dtype="float32", name="head"
+        )
     network = keras_lpl.networks.resnet(
-        options.depth, input_shape, num_classes, weight_decay=WEIGHT_DECAY
+        options.depth, input_shape, num_classes, weight_decay=WEIGHT_DECAY, head=head
     )
     return keras_lpl.LPLModel.from_model(network)
 
@@ -116,9 +121,14 @@ def run(options):
     class_counts = keras_lpl.data.class_counts(y_train)
     mean, std = keras_lpl.data.channel_statistics(x_train)
 
+    method = METHODS[options.method]
+    steps = options.epochs * -(-len(x_train) // options.batch_size)
+    training = Training(class_counts, options.epochs, steps, lpl_arguments(options))
+    if method.one_hot:
+        y_train = keras.utils.to_categorical(y_train, len(class_counts))
+
     out.mkdir(parents=True, exist_ok=True)
     state_file = out / "state.json"
-    lpl = lpl_arguments(options)
     if state_file.exists():
         state = json.loads(state_file.read_text())
         model = keras.saving.load_model(out / state["model"])
@@ -129,7 +139,7 @@ def run(options):
         model = build(options, len(class_counts), x_train.shape[1:])
         model.compile(
             keras.optimizers.SGD(0.1, momentum=0.9),
-            loss=make_loss(options.method, class_counts, **lpl),
+            loss=method.loss(training),
             metrics=["accuracy"],
         )
 
@@ -143,6 +153,8 @@ def run(options):
         mean=mean,
         std=std,
         initial_epoch=done,
+        sampling=method.sampling,
+        disturb_rate=method.disturb_rate,
     )
     test = keras_lpl.data.pipeline(x_test, y_test, 500, training=False, mean=mean, std=std)
     model.fit(
@@ -156,12 +168,13 @@ def run(options):
             keras.callbacks.TerminateOnNaN(),
             SaveEachEpoch(out, state),
             ShowEpoch(options.epochs),
+            *method.callbacks(training),
         ],
     )
     if state["epochs_done"] < options.epochs:
         raise SystemExit("Training stopped early: the loss became NaN.")
 
-    logits = model.predict(test, verbose=0)
+    logits = method.for_prediction(model, class_counts).predict(test, verbose=0)
     arguments = {key: value for key, value in vars(options).items() if key not in HOUSEKEEPING}
     arguments["data"] = Path(options.data).stem
     result = {
@@ -170,7 +183,7 @@ def run(options):
         "seed": options.seed,
         **measure(logits, y_test, class_counts),
         "arguments": arguments,
-        "loss": model.loss.get_config(),
+        "loss": keras.saving.serialize_keras_object(model.loss),
         "class_counts": class_counts.tolist(),
         "parameters": model.count_params(),
         "seconds": state["seconds"],
@@ -209,7 +222,7 @@ def show_table(folder):
     if not files:
         raise SystemExit(f"There are no results in {folder}")
     results = [json.loads(file.read_text()) for file in files]
-    results.sort(key=lambda r: METHODS.index(r["method"]))
+    results.sort(key=lambda r: list(METHODS).index(r["method"]))
     print_table(results, str(folder))
     print(markdown_table(results))
 
@@ -227,7 +240,7 @@ def main():
         default=0,
         help="seed of the long-tailed subset, or 'none' for the first images of each class",
     )
-    parser.add_argument("--method", choices=METHODS, default="LPL")
+    parser.add_argument("--method", choices=METHODS, default="LPL", metavar="METHOD")
     parser.add_argument(
         "--depth", type=int, default=32, help="of the ResNet: 8, 14, 20, 26, 32 ..."
     )

@@ -1,4 +1,4 @@
-"""What the examples share: the methods by name, and how results are measured, written and shown."""
+"""What the examples share: how results are measured, written and shown."""
 
 import json
 import os
@@ -12,28 +12,6 @@ import numpy as np
 import keras_lpl
 
 SHOTS = ("many", "medium", "few")
-
-
-def make_loss(method, class_counts, **lpl):
-    """The loss of a method, by the name that results and tables use.
-
-    Args:
-        method: "cross-entropy", "logit adjustment", "LPL" or "LA+LPL".
-        class_counts: Training samples per class.
-        **lpl: Arguments of `LPLLoss`.
-    """
-    if method == "cross-entropy":
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if method == "logit adjustment":
-        return keras_lpl.LogitAdjustmentLoss(class_counts)
-    if method == "LPL":
-        return keras_lpl.LPLLoss(class_counts, **lpl)
-    if method == "LA+LPL":
-        return keras_lpl.LPLLoss(class_counts, logit_adjustment=1.0, **lpl)
-    raise ValueError(f"The methods are {', '.join(METHODS)}. Received: {method!r}")
-
-
-METHODS = ("cross-entropy", "logit adjustment", "LPL", "LA+LPL")
 
 
 def measure(logits, labels, class_counts):
@@ -127,7 +105,8 @@ def print_table(runs, title):
     columns, rows = summary(runs)
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column, justify="left" if column == "method" else "right")
+        is_name = column == "method"
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     for row in rows:
         table.add_row(*row)
     table.caption = "balanced error and accuracies in %, mean ± standard deviation over runs"

@@ -1,7 +1,8 @@
-"""Long-tailed digits: cross-entropy, logit adjustment, LPL and both together.
+"""Long-tailed digits: cross-entropy, logit adjustment, LPL and both together, or any other method.
 
     python examples/quickstart.py                 # or: make quickstart
-    python examples/quickstart.py --seeds 5 --methods LPL LA+LPL
+    python examples/quickstart.py --seeds 5 --methods LPL LA+LPL LDAM-DRW
+    python examples/quickstart.py --seeds 1 --methods all
 
 Trains a small network on handwritten digits of which the rarest class has 2 images and the most
 frequent one 134 (imbalance factor 50), with each method and several seeds, and tests it on 40
@@ -15,15 +16,14 @@ from pathlib import Path
 
 import keras
 from common import (
-    METHODS,
     ShowEpochs,
     environment,
-    make_loss,
     measure,
     print_table,
     progress_bar,
     write_json,
 )
+from methods import METHODS, Training
 
 import keras_lpl
 
@@ -31,42 +31,54 @@ import keras_lpl
 # for long tails, `head_scale` is the authors' choice for CIFAR-10.
 LPL = {"threshold": 4, "delta_epsilon": 5.0, "step_size": 0.1, "head_scale": 0.6}
 IMBALANCE_FACTOR = 50
+BATCH_SIZE = 64
+MOST_IN_PICTURE = 6
+DEFAULT_METHODS = ("cross-entropy", "logit adjustment", "LPL", "LA+LPL")
 
 
-def build_model():
+def build_model(method):
     """64 pixels, two hidden layers, one logit per digit: no softmax at the end."""
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Flatten()(inputs)
     x = keras.layers.Dense(128, activation="relu")(x)
     x = keras.layers.Dense(128, activation="relu")(x)
-    return keras_lpl.LPLModel(inputs, keras.layers.Dense(10)(x))
+    return keras_lpl.LPLModel(inputs, method.head(10)(x))
 
 
-def run(method, seed, epochs, advance):
+def run(name, seed, epochs, advance):
     """Trains and tests one model. Returns what goes into the results."""
     (x_train, y_train), (x_test, y_test) = keras_lpl.data.load(
         "digits", imbalance_factor=IMBALANCE_FACTOR, seed=seed
     )
     class_counts = keras_lpl.data.class_counts(y_train)
+    steps = epochs * -(-len(x_train) // BATCH_SIZE)
+    method, training = METHODS[name], Training(class_counts, epochs, steps, LPL)
     keras.utils.set_random_seed(seed)
-    model = build_model()
-    model.compile(keras.optimizers.Adam(1e-3), loss=make_loss(method, class_counts, **LPL))
+    model = build_model(method)
+    model.compile(keras.optimizers.Adam(1e-3), loss=method.loss(training))
 
-    callbacks = [ShowEpochs(advance)]
+    callbacks = [ShowEpochs(advance), *method.callbacks(training)]
     variation = None
     if isinstance(model.loss, keras_lpl.PerturbedCrossentropy):
         variation = keras_lpl.callbacks.LossVariation(
-            x_train, y_train, 64, every=max(1, epochs // 5)
+            x_train, y_train, BATCH_SIZE, every=max(1, epochs // 5)
         )
         callbacks.append(variation)
+    train = keras_lpl.data.ArrayDataset(
+        x_train,
+        keras.utils.to_categorical(y_train, 10) if method.one_hot else y_train,
+        batch_size=BATCH_SIZE,
+        seed=seed,
+        sampling=method.sampling,
+        disturb_rate=method.disturb_rate,
+    )
     start = time.perf_counter()
-    history = model.fit(
-        x_train, y_train, batch_size=64, epochs=epochs, verbose=0, callbacks=callbacks
-    ).history
+    history = model.fit(train, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks).history
     seconds = time.perf_counter() - start
+    model = method.for_prediction(model, class_counts)
 
     return {
-        "method": method,
+        "method": name,
         "backend": keras.config.backend(),
         "seed": seed,
         **measure(model.predict(x_test, verbose=0), y_test, class_counts),
@@ -83,45 +95,58 @@ def run(method, seed, epochs, advance):
 
 
 def draw(runs, out):
-    """Accuracy per class, and how each method changes the loss of each class."""
+    """Accuracy per class, and how each perturbation changes the loss of each class."""
     class_counts = runs[0]["class_counts"]
-    methods = list(dict.fromkeys(run["method"] for run in runs))
-    accuracy = {m: [r["class_accuracy"] for r in runs if r["method"] == m] for m in methods}
+
+    def of_methods(value):
+        methods = list(dict.fromkeys(run["method"] for run in runs if value(run) is not None))
+        return {  # more than a picture's worth is left to the results file
+            m: [value(r) for r in runs if r["method"] == m] for m in methods[:MOST_IN_PICTURE]
+        }
+
+    accuracy = of_methods(lambda run: run["class_accuracy"])
     figure = keras_lpl.plots.class_accuracy(accuracy, class_counts)
     figure.savefig(out / "class_accuracy.png", dpi=150)
 
     # The first look is taken early in training: later, classes are learnt by heart, their loss
     # all but vanishes, and a relative change of it says little.
-    def early(run):
-        variation = run["loss_variation"]
-        return [0.0] * len(class_counts) if variation is None else variation["by_class"][0]
-
-    variation = {m: [early(r) for r in runs if r["method"] == m] for m in methods}
-    figure = keras_lpl.plots.loss_variation(variation, class_counts)
-    figure.savefig(out / "loss_variation.png", dpi=150)
+    variation = of_methods(
+        lambda run: run["loss_variation"] and run["loss_variation"]["by_class"][0]
+    )
+    if variation:
+        figure = keras_lpl.plots.loss_variation(variation, class_counts)
+        figure.savefig(out / "loss_variation.png", dpi=150)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=[*METHODS, "all"],
+        default=DEFAULT_METHODS,
+        metavar="METHOD",
+        help=f"all, or some of: {', '.join(METHODS)} (default: the first four)",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: 3)")
     parser.add_argument("--epochs", type=int, default=200, help="of each run (default: 200)")
     parser.add_argument("--out", type=Path, default=Path("results/quickstart"))
     options = parser.parse_args()
 
+    methods = list(METHODS) if "all" in options.methods else list(options.methods)
     backend = keras.config.backend()
     print(f"keras-lpl {keras_lpl.__version__} on {backend}: digits, imbalance {IMBALANCE_FACTOR}")
     start = time.perf_counter()
     runs = []
     with progress_bar() as bar:
-        plan = [(method, seed) for seed in range(options.seeds) for method in options.methods]
+        plan = [(method, seed) for seed in range(options.seeds) for method in methods]
         task = bar.add_task("", total=len(plan) * options.epochs)
         for method, seed in plan:
-            bar.update(task, description=f"{method:<16} seed {seed}")
+            bar.update(task, description=f"{method:<28} seed {seed}")
             runs.append(run(method, seed, options.epochs, lambda: bar.advance(task)))
     print(f"{len(runs)} runs in {time.perf_counter() - start:.0f} s")
 
-    runs.sort(key=lambda r: options.methods.index(r["method"]))
+    runs.sort(key=lambda r: methods.index(r["method"]))
     print_table(runs, f"Digits, imbalance factor {IMBALANCE_FACTOR}, {backend}")
     settings = {"imbalance_factor": IMBALANCE_FACTOR, "epochs": options.epochs, "lpl": LPL}
     write_json(

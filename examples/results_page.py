@@ -13,7 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from common import METHODS, markdown_table
+from common import markdown_table
+from methods import METHODS
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -27,7 +28,7 @@ def runs_of(pattern):
         runs += content.get("runs", [content])
     if not runs:
         raise SystemExit(f"{PAGE.name}: there are no results for {pattern}")
-    return sorted(runs, key=lambda run: METHODS.index(run["method"]))
+    return sorted(runs, key=lambda run: list(METHODS).index(run["method"]))
 
 
 def filled(page):

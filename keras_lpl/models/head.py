@@ -113,4 +113,5 @@ def find_head(model):
             f"{model.name!r}, ending in {getattr(layer, 'name', layer)!r} "
             f"of type {type(layer).__name__}"
         )
-    return Head(layer, keras.Model(model.inputs, [outputs[0], layer.input]))
+    inputs, _ = symbolic_tensors(model)
+    return Head(layer, keras.Model(inputs, [outputs[0], layer.input]))

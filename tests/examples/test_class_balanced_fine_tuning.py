@@ -32,7 +32,7 @@ def run(example, monkeypatch, out, epochs, fine_tuning_epochs, sampling="class_b
 def test_runs_and_writes_its_results(example, monkeypatch, tmp_path, capsys):
     results = run(example, monkeypatch, tmp_path, 3, 2, "reversed")
     shown = capsys.readouterr().out
-    methods = ["before", "after, as is", "after, reversed"]
+    methods = ["before", "more, as is", "reversed"]
     assert all(method in shown for method in methods)
     assert [run["method"] for run in results["runs"]] == 2 * methods
     assert [run["seed"] for run in results["runs"]] == [0, 0, 0, 1, 1, 1]

@@ -1,0 +1,174 @@
+"""Every method by the name that tables use: its loss, and what else it changes about training.
+
+A method is one entry of `METHODS`. What most of them change is the loss; some bring a head, a
+callback, a sampler, or other labels. `Training` holds what they may want to know.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+import keras_lpl
+from keras_lpl import perturbations
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a method may depend on.
+
+    Attributes:
+        class_counts: Training samples per class.
+        epochs: Length of the training.
+        steps: The same in batches.
+        lpl: Arguments of `LPL`: `threshold`, `delta_epsilon` and so on.
+    """
+
+    class_counts: tuple
+    epochs: int
+    steps: int
+    lpl: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What makes a method.
+
+    Attributes:
+        loss: `loss(training)` returns the Keras loss.
+        cosine_head: Whether the model ends in `keras_lpl.layers.CosineDense`.
+        one_hot: Whether labels are given as one-hot rows.
+        sampling: As in `keras_lpl.data.ArrayDataset`.
+        disturb_rate: As in `keras_lpl.data.ArrayDataset`.
+        deferred: Whether class weights set in after four fifths of the epochs.
+        post_hoc: Whether the trained model's logits are adjusted for prediction.
+    """
+
+    loss: Callable
+    cosine_head: bool = False
+    one_hot: bool = False
+    sampling: str | None = None
+    disturb_rate: float = 0.0
+    deferred: bool = False
+    post_hoc: bool = False
+
+    def callbacks(self, training):
+        """The Keras callbacks it trains with."""
+        if not self.deferred:
+            return []
+        # 160 of 200 epochs, as in Cao et al.
+        start = round(0.8 * training.epochs)
+        return [keras_lpl.callbacks.DeferredReweighting(training.class_counts, start)]
+
+    def head(self, num_classes, **kwargs):
+        """The last layer."""
+        layer = keras_lpl.layers.CosineDense if self.cosine_head else keras.layers.Dense
+        return layer(num_classes, **kwargs)
+
+    def for_prediction(self, model, class_counts):
+        """The model that predicts, made from the one that was trained."""
+        if not self.post_hoc:
+            return model
+        return keras_lpl.models.with_logit_adjustment(model, class_counts)
+
+
+def crossentropy(training):
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def weighted_crossentropy(training):
+    """Weighted means, so that class weights do not change the size of the steps."""
+    return keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+
+
+def ldam(training, **keywords):
+    return keras_lpl.LDAMLoss(training.class_counts, **keywords)
+
+
+def composed(*parts):
+    """`parts` are functions from `Training` to a perturbation, applied in their order."""
+
+    def loss(training):
+        return keras_lpl.PerturbedCrossentropy([part(training) for part in parts])
+
+    return loss
+
+
+def _la(training):
+    return perturbations.LogitAdjustment(training.class_counts)
+
+
+def _lpl(training):
+    return perturbations.LPL(training.class_counts, **training.lpl)
+
+
+def _isda(training):
+    return perturbations.ISDA()
+
+
+def _ldam(training):
+    return perturbations.LDAM(training.class_counts)
+
+
+def _large_margin(training):
+    # The authors' annealing is made for some 20,000 steps.
+    gamma = 2.5e-5 * 20_000 / training.steps
+    return keras_lpl.LargeMarginLoss(margin=4, gamma=gamma)
+
+
+def _noise(training):
+    """One label in twenty is that of any other class."""
+    classes = len(training.class_counts)
+    return 0.95 * np.eye(classes) + 0.05 * (1 - np.eye(classes)) / (classes - 1)
+
+
+def _class_balanced(base):
+    def loss(training):
+        counts = training.class_counts
+        return keras_lpl.ClassBalancedLoss(counts, base=base, reduction="mean_with_sample_weight")
+
+    return loss
+
+
+METHODS = {
+    "cross-entropy": Method(crossentropy),
+    "logit adjustment": Method(lambda t: keras_lpl.LogitAdjustmentLoss(t.class_counts)),
+    "LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, **t.lpl)),
+    "LA+LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, logit_adjustment=1.0, **t.lpl)),
+    "LPL by confidence": Method(lambda t: keras_lpl.LPLLoss()),
+    "logit adjustment post hoc": Method(crossentropy, post_hoc=True),
+    "VS": Method(lambda t: keras_lpl.VSLoss(t.class_counts, gamma=0.15)),
+    "LDAM": Method(ldam, cosine_head=True),
+    "LDAM-DRW": Method(
+        lambda t: ldam(t, reduction="mean_with_sample_weight"), cosine_head=True, deferred=True
+    ),
+    "LDAM+LPL": Method(composed(_ldam, _lpl), cosine_head=True),
+    "DRW": Method(weighted_crossentropy, deferred=True),
+    "ISDA": Method(lambda t: keras_lpl.ISDALoss()),
+    "ISDA diagonal": Method(lambda t: keras_lpl.ISDALoss(covariance="diagonal")),
+    "LA+ISDA": Method(composed(_la, _isda)),
+    "ISDA+LPL": Method(composed(_isda, _lpl)),
+    "Seesaw": Method(lambda t: keras_lpl.SeesawLoss()),
+    "class-balanced": Method(_class_balanced("crossentropy")),
+    "class-balanced focal": Method(_class_balanced("focal")),
+    "class-balanced sigmoid focal": Method(_class_balanced("sigmoid_focal")),
+    "focal": Method(lambda t: keras_lpl.FocalLoss()),
+    "class-balanced sampling": Method(crossentropy, sampling="class_balanced"),
+    "reversed sampling": Method(crossentropy, sampling="reversed"),
+    "center": Method(lambda t: keras_lpl.CenterLoss()),
+    "large margin": Method(_large_margin),
+    "GCE": Method(lambda t: keras_lpl.GeneralizedCrossEntropyLoss()),
+    "GCE truncated": Method(lambda t: keras_lpl.GeneralizedCrossEntropyLoss(truncate=0.5)),
+    "bootstrapping": Method(lambda t: keras_lpl.BootstrappingLoss()),
+    "bootstrapping hard": Method(lambda t: keras_lpl.BootstrappingLoss(hard=True)),
+    "forward correction": Method(lambda t: keras_lpl.CorrectedLoss(_noise(t))),
+    "backward correction": Method(lambda t: keras_lpl.CorrectedLoss(_noise(t), "backward")),
+    "label smoothing": Method(
+        lambda t: keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+        one_hot=True,
+    ),
+    "disturb label": Method(crossentropy, disturb_rate=0.1),
+}

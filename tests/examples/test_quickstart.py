@@ -1,0 +1,41 @@
+"""The quickstart runs every method by name, and ends in a table of all."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+ROOT = Path(__file__).parent.parent.parent
+
+# Where compiling takes its time, one method of each kind: loss, state, head with a callback,
+# sampler, labels, and an adjusted model.
+SOME = ["LA+LPL", "ISDA", "LDAM-DRW", "class-balanced sampling", "logit adjustment post hoc"]
+ALL = ["all"]
+
+
+def every_method():
+    spec = importlib.util.spec_from_file_location("methods", ROOT / "examples" / "methods.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["methods"] = module
+    spec.loader.exec_module(module)
+    return module.METHODS
+
+
+def test_runs_methods_by_name(tmp_path):
+    methods = ALL if keras.backend.backend() == "torch" else SOME
+    options = ["--methods", *methods, "--seeds", "1", "--epochs", "2", "--out", tmp_path]
+    command = [sys.executable, "-W", "error::UserWarning", "examples/quickstart.py", *options]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    runs = json.loads(next(tmp_path.glob("*.json")).read_text())["runs"]
+    assert len(runs) == (len(every_method()) if methods == ALL else len(SOME))
+    for run in runs:
+        assert run["method"] in result.stdout
+        assert np.isfinite(run["training_loss"]), run["method"]
+        assert len(run["class_accuracy"]) == 10
+    for picture in ("class_accuracy.png", "loss_variation.png"):
+        assert (tmp_path / picture).stat().st_size > 10_000
