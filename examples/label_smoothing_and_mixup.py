@@ -124,8 +124,8 @@ def run(kind, loss, seed, epochs, advance):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--loss", choices=LOSSES, default="LPL", help="(default: LPL)")
-    parser.add_argument("--seeds", type=int, default=3, help="networks to train (default: 3)")
-    parser.add_argument("--epochs", type=int, default=100, help="of each network (default: 100)")
+    parser.add_argument("--seeds", type=int, default=2, help="of each kind of labels (default: 2)")
+    parser.add_argument("--epochs", type=int, default=80, help="of each network (default: 80)")
     parser.add_argument("--out", type=Path, default=Path("results/label_smoothing_and_mixup"))
     options = parser.parse_args()
     # MixUp asks JAX for 64-bit integers and is content with 32.
@@ -140,8 +140,9 @@ def main():
         for kind in LABELS:
             for seed in range(options.seeds):
                 bar.update(task, description=f"{kind}, seed {seed}")
-                advance = lambda: bar.advance(task)  # noqa: E731
-                runs.append(run(kind, options.loss, seed, options.epochs, advance))
+                runs.append(
+                    run(kind, options.loss, seed, options.epochs, lambda: bar.advance(task))
+                )
     print(f"{len(runs)} networks in {time.perf_counter() - start:.0f} s")
 
     title = f"{options.loss} on digits, imbalance factor {IMBALANCE_FACTOR}, {backend}"

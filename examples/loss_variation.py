@@ -9,7 +9,7 @@ the logits with that of the perturbed logits: `(l' - l) / l`.
 - Figure 1: ISDA on balanced data; logit adjustment and LDAM on long-tailed data.
 - Figure 5: LPL, split by confidence on balanced data and by frequency on long-tailed data.
 
-Balanced data are 100 images of each class, long-tailed data 500 to 5. `--data` is `cifar100`
+Balanced data are up to 100 images of each class, long-tailed data 500 to 5. `--data` is `cifar100`
 (downloaded by TensorFlow Datasets) or an `.npz` file with x_train, y_train, x_test, y_test. A
 method that is finished is not trained again; one JSON each, and the pictures, go to
 `results/loss_variation`.
@@ -59,7 +59,8 @@ def load(data, kind, seed):
     if kind == "long-tailed":
         return keras_lpl.data.load(data, imbalance_factor=100, seed=seed)
     (x, y), test = keras_lpl.data.load(data)
-    kept = keras_lpl.data.long_tail_indices(y, np.full(y.max() + 1, 100), seed=seed)
+    of_each = min(100, np.bincount(y).min())
+    kept = keras_lpl.data.long_tail_indices(y, np.full(y.max() + 1, of_each), seed=seed)
     return (x[kept], y[kept]), test
 
 

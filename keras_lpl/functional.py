@@ -29,6 +29,13 @@ from keras_lpl import _checks
 # Rounding must not cost a step: 0.3 / 0.1 is 2.9999999999999996, and means 3.
 _STEP_ROUNDING = 1e-6
 
+# The loop goes on with a quarter of the rows at a time, down to about eight.
+_SHRINK = 4
+_FEWEST_ROWS = 8
+
+# Class means of so many rows are taken by a matrix product, of more by sums over segments.
+_MOST_ROWS_OF_MATRIX = 64
+
 # Stands in for a batch size that is not known while code is traced.
 _USUAL_BATCH = 256
 
@@ -325,43 +332,92 @@ def perturb_logits(
 def _shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight):
     """Algorithm 2 for class indices. Returns `delta_{y_i}`, `(batch, num_classes)`.
 
-    A class is represented by the row of one of its samples, so that arrays have `batch` rows
-    however many classes there are.
+    Each sample has the `delta` of its class beside it, so that arrays have `batch` rows however
+    many classes there are. The samples of the classes with the most steps come first, and the loop
+    goes on with ever fewer rows, as most classes are done long before the last one.
     """
     batch, classes = ops.shape(logits)[0], logits.shape[-1]
     known = ops.maximum(labels, 0)
+    total = ops.segment_sum(weight, known, num_segments=classes)
+    steps = ops.where(ops.take(total, known) > 0, ops.take(num_steps, known), 0)
+
+    order = ops.argsort(-steps)
+    sorted_known = ops.take(known, order)
+    share = _divide_or_zero(weight, ops.take(total, known))  # of a sample in its class
     rows = ops.arange(batch, dtype="int32")
-    last_row = ops.segment_max(rows, known, num_segments=classes)  # a row of each class present
-    row = ops.take(last_row, known)
+    # The first row of each class stands for it: it is there as long as any row of the class is.
+    first_row = -ops.segment_max(-rows, sorted_known, num_segments=classes)
+    columns = (
+        ops.take(logits, order, axis=0),
+        ops.take(first_row, sorted_known),
+        ops.take(share, order)[:, None],
+        ops.one_hot(sorted_known, classes, dtype="bool"),
+        ops.take(rate, sorted_known)[:, None],
+        ops.take(steps, order)[:, None],
+    )
 
-    total = ops.segment_sum(weight, row, num_segments=batch)
-    share = _divide_or_zero(weight, ops.take(total, row))[:, None]  # of a sample in its class
-    rate = ops.take(rate, known)[:, None]
-    num_steps = ops.where(ops.take(total, row) > 0, ops.take(num_steps, known), 0)[:, None]
-    is_true_class = ops.one_hot(known, classes, dtype="bool")
+    delta, done, start = ops.zeros_like(logits), [], 0
+    sizes = _numbers_of_rows(batch if logits.shape[0] is None else logits.shape[0])
+    for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
+        # Every row from `next_size` on has finished when this one has.
+        end = ops.take(columns[-1], ops.minimum(next_size, batch - 1))
+        active = tuple(column[:size] for column in columns)
+        is_small = _is_small(size, is_last=len(done) + 1 == len(sizes))
+        delta = _run(start, end, delta, active, is_small, bool(normalize_gradient))
+        done.append(delta[next_size:])
+        delta, start = delta[:next_size], end
+    shift = ops.take(ops.concatenate(done[::-1], axis=0), ops.argsort(order), axis=0)
+    return ops.where(labels[:, None] < 0, math.nan, shift)
 
-    state = (ops.zeros_like(logits), logits, row, share, is_true_class, rate, num_steps)
-    step = _step_of_classes(bool(normalize_gradient))
-    delta = ops.fori_loop(0, ops.max(num_steps), step, state)[0]
-    return ops.where(labels[:, None] < 0, math.nan, ops.take(delta, row, axis=0))
+
+def _numbers_of_rows(batch):
+    """How many rows the loop goes on with: all of them, a quarter, a sixteenth ..."""
+    if not isinstance(batch, int):  # TensorFlow may not know while it traces
+        return [batch, *(ops.maximum(batch // _SHRINK**power, 1) for power in (1, 2))]
+    sizes = [batch]
+    while sizes[-1] // _SHRINK >= _FEWEST_ROWS:
+        sizes.append(sizes[-1] // _SHRINK)
+    return sizes
+
+
+def _is_small(size, is_last):
+    """Whether class means are taken by a matrix of the shares, `(size, size)`."""
+    return size <= _MOST_ROWS_OF_MATRIX if isinstance(size, int) else is_last
+
+
+def _run(start, end, delta, active, by_matrix, normalize_gradient):
+    logits, row, share, is_true_class, rate, steps = active
+    if by_matrix:
+        same = ops.equal(row[:, None], row[None, :])
+        row = ops.where(same, ops.transpose(share), 0.0)
+    state = (delta, logits, row, share, is_true_class, rate, steps)
+    return ops.fori_loop(start, end, _step_of_classes(by_matrix, normalize_gradient), state)[0]
 
 
 # The loop bodies are made once and get all they need as state: JAX, run eagerly, compiles a loop
 # for every new function it is given.
 @functools.cache
-def _step_of_classes(normalize_gradient):
+def _step_of_classes(by_matrix, normalize_gradient):
     def step(k, state):
-        delta, logits, row, share, is_true_class, rate, num_steps = state
-        probability = ops.softmax(logits + ops.take(delta, row, axis=0), axis=-1)
+        delta, logits, row, share, is_true_class, rate, steps = state
+        probability = ops.softmax(logits + delta, axis=-1)
         others = ops.where(is_true_class, 0.0, probability)
-        mean = ops.segment_sum(share * others, row, num_segments=ops.shape(logits)[0])
+        if by_matrix:
+            mean = ops.matmul(row, others)
+        else:
+            mean = ops.segment_sum(share * others, row, num_segments=ops.shape(logits)[0])
+            mean = ops.take(mean, row, axis=0)
         # g_c is `mean` with minus its sum at c: p - 1 would lose all digits of a small 1 - p.
         total = ops.sum(mean, axis=-1, keepdims=True)
-        gradient = ops.where(is_true_class, -total, mean)
         if normalize_gradient:
             # Scaled by its largest entry, total, so that the squares do not underflow.
-            gradient = _unit_rows(_divide_or_zero(gradient, total))
-        delta = delta + ops.where(k < num_steps, rate * gradient, 0.0)
+            mean = mean / ops.where(total > 0, total, 1.0)
+            length = ops.sqrt(1 + ops.sum(ops.square(mean), axis=-1, keepdims=True))
+            moves = ops.logical_and(k < steps, total > 0)
+            scale, total = ops.where(moves, rate / length, 0.0), 1.0
+        else:
+            scale = ops.where(k < steps, rate, 0.0)
+        delta = delta + scale * ops.where(is_true_class, -total, mean)
         return delta, *state[1:]
 
     return step

@@ -27,7 +27,7 @@ class ArrayDataset(keras.utils.PyDataset):
     batches are all there are). In a training loop of your own, iterate over the
     data set, then call `on_epoch_end()`.
 
-    The arrays are not copied, and no `workers` are taken: a batch is one NumPy
+    `x` is not copied, and no `workers` are taken: a batch is one NumPy
     indexing.
 
     Args:

@@ -5,6 +5,23 @@ from keras import ops
 from keras_lpl import _checks, functional
 from keras_lpl.layers.running_statistics import RunningStatistic
 
+# Samples whose products are taken at a time, and numbers in the largest array of a few classes.
+_WINDOW = 32
+_LARGEST_ARRAY = 2**22
+
+
+def classes_at_a_time(*sizes, divides=None):
+    """How many classes to work on at a time, for arrays `(classes, sizes[0], max(sizes[1:]))`.
+
+    Args:
+        *sizes: The other axes: the first one, and those that may come second.
+        divides: A number of classes that must be a multiple of it.
+    """
+    chunk = max(1, _LARGEST_ARRAY // (sizes[0] * max(sizes[1:])))
+    if divides is None:
+        return chunk
+    return max(c for c in range(1, min(chunk, divides) + 1) if divides % c == 0)
+
 
 class RunningClassCounts(RunningStatistic):
     """How much of each class training has seen.
@@ -115,7 +132,9 @@ class RunningMoments(RunningStatistic):
         if self.diagonal:
             self.covariance.assign(self._variances(labels, membership, features, mean, share, gap))
         else:
-            self.covariance.assign(self._covariances(membership, features, count, mean, share, gap))
+            self.covariance.assign(
+                self._covariances(labels, membership, features, count, mean, share, gap)
+            )
         self.mean.assign(self.mean + share * gap)
         self.count.assign(self.count + count)
 
@@ -129,23 +148,57 @@ class RunningMoments(RunningStatistic):
         of_batch = _divide_or_zero(squares, count)
         return (1 - share) * self.covariance + share * (of_batch + (1 - share) * ops.square(gap))
 
-    def _covariances(self, membership, features, count, mean, share, gap):
-        """Class by class, so that no array is larger than the covariances themselves."""
+    def _covariances(self, labels, membership, features, count, mean, share, gap):
+        """A few classes at a time, so that no array is larger than the covariances themselves.
 
-        def of_class(inputs):
-            covariance, weight, count, mean, share, gap = inputs
+        Samples of a class are brought together, and only the part of them that holds the classes at
+        hand is looked at, in windows of a fixed size.
+        """
+        num_classes, num_features = self.mean.shape
+        chunk = classes_at_a_time(num_features, num_features, _WINDOW, divides=num_classes)
+        batch = ops.shape(features)[0]
+        order = ops.arange(batch, dtype="int32")
+        if len(labels.shape) == 1:
+            order = ops.cast(ops.argsort(ops.convert_to_tensor(labels)), "int32")
+        features, membership = (
+            ops.take(features, order, axis=0),
+            ops.take(membership, order, axis=0),
+        )
+
+        def of_chunk(inputs):
+            covariance, membership, count, mean, share, gap = inputs
+            is_member = ops.max(membership, axis=0) > 0
+            rows = ops.arange(batch, dtype="int32")
+            first = ops.min(ops.where(is_member, rows, batch)) // _WINDOW
+            end = ops.max(ops.where(is_member, rows + _WINDOW, 0)) // _WINDOW
+
+            def add_window(i, total):
+                row = i * _WINDOW + ops.arange(_WINDOW, dtype="int32")
+                inside = ops.cast(row < batch, "float32")
+                row = ops.minimum(row, batch - 1)
+                weight = ops.take(membership, row, axis=1) * inside
+                around = ops.take(features, row, axis=0)[None] - mean[:, None]
+                weighted = ops.transpose(around * weight[:, :, None], (0, 2, 1))
+                return total + ops.matmul(weighted, around)
 
             def with_batch():
-                around = features - mean
-                weighted = around * (weight / count)[:, None]
-                of_batch = ops.matmul(ops.transpose(weighted), around)
-                of_gap = (1 - share) * gap[:, None] * gap
-                return (1 - share) * covariance + share * (of_batch + of_gap)
+                total = ops.fori_loop(first, end, add_window, ops.zeros_like(covariance))
+                of_batch = _divide_or_zero(total, count[:, :, None])
+                of_gap = gap[:, :, None] * gap[:, None, :]
+                w = share[:, :, None]
+                return (1 - w) * covariance + w * (of_batch + (1 - w) * of_gap)
 
-            return ops.cond(count[0] > 0, with_batch, lambda: covariance)
+            return ops.cond(end > first, with_batch, lambda: covariance)
 
-        inputs = (self.covariance, ops.transpose(membership), count, mean, share, gap)
-        return ops.map(of_class, tuple(ops.convert_to_tensor(x) for x in inputs))
+        def in_chunks(x):
+            x = ops.convert_to_tensor(x)
+            return ops.reshape(x, (num_classes // chunk, chunk, *x.shape[1:]))
+
+        by_class = ops.transpose(membership)
+        by_class = ops.reshape(by_class, (num_classes // chunk, chunk, batch))
+        rest = (in_chunks(x) for x in (count, mean, share, gap))
+        chunks = ops.map(of_chunk, (in_chunks(self.covariance), by_class, *rest))
+        return ops.reshape(chunks, self.covariance.shape)
 
 
 class StepCounter(RunningStatistic):

@@ -9,7 +9,7 @@ covariance of the features of class `y`; `lambda = strength * t / T`.
 from keras import ops
 
 from keras_lpl import _checks
-from keras_lpl.layers.class_statistics import RunningMoments
+from keras_lpl.layers.class_statistics import RunningMoments, classes_at_a_time
 from keras_lpl.perturbations.base import Perturbation, register
 
 SCHEDULES = ("linear", None)
@@ -89,7 +89,9 @@ def spread_of_diagonal(labels, kernel, variance):
 
 
 def spread_of_full(labels, kernel, covariance):
-    """`(w_c - w_y)' Sigma_y (w_c - w_y)`, `(batch, num_classes)`, one class of the batch at a time.
+    """`(w_c - w_y)' Sigma_y (w_c - w_y)`, `(batch, num_classes)`, for the classes of the batch.
+
+    A few classes at a time, so that no array is large, and only those that are present.
 
     Args:
         labels: As in `spread_of_diagonal`.
@@ -97,46 +99,69 @@ def spread_of_full(labels, kernel, covariance):
         covariance: `(num_classes, num_features, num_features)`. A constant.
     """
     covariance = ops.stop_gradient(covariance)
-    num_classes = kernel.shape[-1]
-    classes = ops.arange(num_classes, dtype="int32")
-    if len(labels.shape) == 2:
-        present = ops.any(labels > 0, axis=0)
-    else:
-        present = ops.any(ops.equal(labels[:, None], classes), axis=0)
+    num_features, num_classes = kernel.shape
+    chunk = min(num_classes, classes_at_a_time(num_features, num_features, num_classes))
+    order, slot, num_present = _present_first(labels, num_classes, chunk)
+    num_chunks = (num_present + chunk - 1) // chunk
 
     # Differentiated by hand: automatic differentiation would keep the intermediate arrays of every
-    # class until the backward pass.
+    # class until the backward pass, and does not take loops of unknown length.
     @ops.custom_gradient
-    def of_classes(kernel):
-        def difference(c):
-            return kernel - ops.take(kernel, c, axis=1)[:, None]
+    def of_slots(kernel):
+        def differences(i):
+            """`d_kc = w_c - w_k` and `Sigma_k d_kc`, both `(chunk, num_features, num_classes)`."""
+            classes = ops.slice(order, (i * chunk,), (chunk,))
+            sigma = ops.take(covariance, classes, axis=0)
+            # As one product of two matrices, which is faster than many small ones.
+            rows = ops.reshape(sigma, (chunk * num_features, num_features))
+            moved = ops.reshape(ops.matmul(rows, kernel), (chunk, num_features, num_classes))
+            own = ops.transpose(ops.take(kernel, classes, axis=1))[:, :, None]
+            moved_own = ops.take_along_axis(moved, classes[:, None, None], axis=2)
+            return classes, kernel[None] - own, moved - moved_own
 
-        def of_class(inputs):
-            c, is_present, sigma = inputs
-
-            def spread():
-                d = difference(c)
-                return ops.sum(d * ops.matmul(sigma, d), axis=0)
-
-            return ops.cond(is_present, spread, lambda: ops.zeros_like(kernel[0]))
+        def add_spread(i, spread):
+            _, difference, moved = differences(i)
+            return ops.slice_update(spread, (i * chunk, 0), ops.sum(difference * moved, axis=1))
 
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
 
-            def add_class(c, total):
-                def with_class():
-                    sigma = ops.take(covariance, c, axis=0)
-                    moved = 2 * ops.matmul(sigma, difference(c)) * ops.take(upstream, c, axis=0)
-                    back = ops.one_hot(c, num_classes, dtype=kernel.dtype)
-                    return total + moved - ops.sum(moved, axis=1, keepdims=True) * back
+            def add_gradient(i, total):
+                classes, _, moved = differences(i)
+                weight = ops.slice(upstream, (i * chunk, 0), (chunk, num_classes))
+                moved = 2 * moved * weight[:, None, :]
+                own = ops.one_hot(classes, num_classes, dtype=kernel.dtype)
+                back = ops.matmul(ops.transpose(ops.sum(moved, axis=2)), own)
+                return total + ops.sum(moved, axis=0) - back
 
-                return ops.cond(ops.take(present, c), with_class, lambda: total)
+            return ops.fori_loop(0, num_chunks, add_gradient, ops.zeros_like(kernel))
 
-            return ops.fori_loop(0, num_classes, add_class, ops.zeros_like(kernel))
+        start = ops.zeros((order.shape[0], num_classes), dtype=kernel.dtype)
+        return ops.fori_loop(0, num_chunks, add_spread, start), gradient
 
-        return ops.map(of_class, (classes, present, covariance)), gradient
+    of_classes = ops.take(of_slots(kernel), slot, axis=0)
+    return _of_samples(labels, of_classes)
 
-    return _of_samples(labels, of_classes(kernel))
+
+def _present_first(labels, num_classes, chunk):
+    """Orders the classes, those of the batch first, in whole chunks.
+
+    Returns:
+        `(order, slot, num_present)`: class of each slot, `(slots,)`, filled up with the last class;
+        slot of each class, `(num_classes,)`; and how many classes the batch has.
+    """
+    classes = ops.arange(num_classes, dtype="int32")
+    if len(labels.shape) == 2:
+        present = ops.any(labels > 0, axis=0)
+    else:
+        known = ops.maximum(labels, 0)
+        present = ops.segment_max(ops.ones_like(known), known, num_segments=num_classes) > 0
+    order = ops.argsort(ops.where(present, classes, classes + num_classes))
+    order = ops.cast(order, "int32")
+    slot = ops.cast(ops.argsort(order), "int32")
+    fill = ops.full((-num_classes % chunk,), num_classes - 1, dtype="int32")
+    num_present = ops.sum(ops.cast(present, "int32"))
+    return ops.concatenate([order, fill]), slot, num_present
 
 
 def _of_samples(labels, of_classes):

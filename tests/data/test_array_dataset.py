@@ -237,6 +237,19 @@ def test_batches_taken_ahead_belong_to_the_pass():
         np.testing.assert_array_equal(y, expected_y)
 
 
+def test_a_pass_that_was_left_is_begun_anew():
+    dataset = ArrayDataset(X, Y, 30)
+    dataset.on_epoch_begin()
+    dataset[0]
+    dataset.on_epoch_end()
+    for i in (1, 2, 3):  # read ahead, and never trained on
+        dataset[i]
+    dataset.on_epoch_end()  # the next `fit` calls this before it begins
+    assert dataset.epoch == 0
+    assert len(epochs(dataset, 1)) == 1
+    assert dataset.epoch == 1
+
+
 def test_indices_out_of_range():
     dataset = ArrayDataset(X, Y, 30)
     np.testing.assert_array_equal(dataset[-1][0], dataset[3][0])

@@ -1,4 +1,7 @@
-"""Runs the code of the README, of the documentation's pages, and of the docstrings."""
+"""Runs the code of the README, of the documentation's pages, and of the docstrings.
+
+And holds the pages to the package: every public name is in the API, every page in the navigation.
+"""
 
 import contextlib
 import doctest
@@ -15,12 +18,13 @@ import pytest
 import keras_lpl
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = [page for page in PAGES if FENCE.search(page.read_text())]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page):
     """All Python of a page, top to bottom, as one program."""
     code = "\n".join(FENCE.findall(page.read_text()))
@@ -30,9 +34,10 @@ def test_page_runs(page):
 
 
 def test_there_are_pages():
-    names = [page.name for page in PAGES]
+    names = [page.relative_to(ROOT).as_posix() for page in PAGES]
     assert "README.md" in names
-    assert "write-a-perturbation.md" in names
+    assert "docs/write-a-perturbation.md" in names
+    assert "docs/methods/lpl.md" in names
 
 
 def modules():
@@ -40,9 +45,68 @@ def modules():
         yield module.name
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_docstring_examples(name):
     module = importlib.import_module(name)
     namespace = {"keras": keras, "keras_lpl": keras_lpl, "np": np}
     result = doctest.testmod(module, extraglobs=namespace, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
+
+
+def documented(api):
+    """The identifiers that the API page shows."""
+    return set(re.findall(r"^::: (\S+)$", api, re.MULTILINE))
+
+
+def missing_from(api):
+    """Public names that the API page leaves out, as `keras_lpl.package.name`."""
+    shown = documented(api)
+    packages = [module for module in vars(keras_lpl).values() if hasattr(module, "__all__")]
+    for package in [keras_lpl, *packages]:
+        for name in package.__all__:
+            value = getattr(package, name)
+            if value in packages:  # its own names are looked at
+                continue
+            names = {f"{package.__name__}.{name}"}
+            if getattr(keras_lpl, name, None) is value:
+                names.add(f"keras_lpl.{name}")
+            if not names & shown:
+                yield f"{package.__name__}.{name}"
+
+
+def test_every_public_name_is_in_the_api():
+    assert list(missing_from((DOCS / "api.md").read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "missing"),
+    [
+        ("keras_lpl.LPLLoss", "keras_lpl.losses.LPLLoss"),
+        ("keras_lpl.layers.LogitAdjustment", "keras_lpl.layers.LogitAdjustment"),
+        ("keras_lpl.data.load", "keras_lpl.data.load"),
+        ("keras_lpl.functional", "keras_lpl.functional"),
+    ],
+)
+def test_that_test_can_fail(shown, missing):
+    api = (DOCS / "api.md").read_text()
+    assert missing in missing_from(api.replace(f"::: {shown}\n", ""))
+
+
+def test_the_api_shows_nothing_that_is_not_there():
+    for identifier in documented((DOCS / "api.md").read_text()):
+        package, name = identifier.rsplit(".", 1)
+        assert hasattr(importlib.import_module(package), name), identifier
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in DOCS.rglob("*.md"):
+        assert f": {page.relative_to(DOCS).as_posix()}\n" in navigation
+
+
+def test_every_method_is_in_the_overview_and_in_the_readme():
+    overview, readme = (DOCS / "methods" / "index.md").read_text(), (ROOT / "README.md").read_text()
+    for page in (DOCS / "methods").glob("*.md"):
+        if page.name != "index.md":
+            assert f"]({page.name})" in overview
+            assert f"](docs/methods/{page.name})" in readme

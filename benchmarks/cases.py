@@ -1,0 +1,222 @@
+"""What is measured. A case returns rows: what was timed, against what, and the ratio."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from backends import torch_reference, value_and_gradient
+from keras import ops
+from timing import ratio, side_by_side
+
+import keras_lpl
+from keras_lpl import functional, perturbations
+
+LPL = {"threshold": 0.4, "delta_epsilon": 5.0, "head_scale": 0.6, "step_size": 0.1}  # K_c up to 50
+
+
+def long_tail(classes, batch, seed=0):
+    """Class counts with imbalance factor 100, and a batch of labels (each class as likely) and
+    logits."""
+    rng = np.random.default_rng(seed)
+    counts = keras_lpl.data.long_tail_counts(classes, 500, 100)
+    labels = rng.integers(0, classes, batch).astype("int32")
+    return counts, labels, (3 * rng.normal(size=(batch, classes))).astype("float32")
+
+
+def mean_loss(loss, labels):
+    """`loss` of the logits alone, as a scalar."""
+    labels = ops.convert_to_tensor(labels)
+    return lambda logits: ops.mean(loss.call(labels, logits))
+
+
+def loss_case(classes=100, batch=128, seconds=3.0):
+    """LPL's value and gradient, against a plain eager PyTorch loop and plain cross-entropy."""
+    import torch
+    from reference import lpl_loss
+
+    counts, labels, logits = long_tail(classes, batch)
+    lpl = keras_lpl.LPLLoss(counts, **LPL)
+    plain = keras_lpl.PerturbedCrossentropy([])
+    direction, bound = perturbations.LPL(counts, **LPL).direction_and_bound()
+    steps = ops.convert_to_numpy(functional.num_steps(bound, LPL["step_size"]))
+    torch_labels = torch.tensor(labels, dtype=torch.int64)
+    reference = torch_reference(
+        lambda x: lpl_loss(
+            torch_labels, x, torch.tensor(direction), torch.tensor(steps), LPL["step_size"]
+        ),
+        logits,
+    )
+    times = side_by_side(
+        {
+            "LPL": value_and_gradient(mean_loss(lpl, labels), logits),
+            "cross-entropy": value_and_gradient(mean_loss(plain, labels), logits),
+            "PyTorch loop": reference,
+        },
+        seconds,
+    )
+    return [
+        {
+            "case": "loss",
+            "classes": classes,
+            "batch": batch,
+            "most_steps": int(steps.max()),
+            "mean_steps": float(steps[labels].mean()),
+            "times": times,
+            "ratios": {
+                "PyTorch loop / LPL": ratio(times, "PyTorch loop", "LPL"),
+                "LPL / cross-entropy": ratio(times, "LPL", "cross-entropy"),
+            },
+        }
+    ]
+
+
+def scale_case(seconds=1.5):
+    """LPL and plain cross-entropy over the number of classes, and over the batch size."""
+    rows = []
+    sizes = [(c, 128) for c in (10, 100, 1000, 10_000)] + [(100, b) for b in (512, 2048, 8192)]
+    for classes, batch in sizes:
+        counts, labels, logits = long_tail(classes, batch)
+        functions = {
+            "LPL": mean_loss(keras_lpl.LPLLoss(counts, **LPL), labels),
+            "cross-entropy": mean_loss(keras_lpl.PerturbedCrossentropy([]), labels),
+        }
+        times = side_by_side(
+            {name: value_and_gradient(f, logits) for name, f in functions.items()}, seconds
+        )
+        rows.append(
+            {
+                "case": "scale",
+                "classes": classes,
+                "batch": batch,
+                "times": times,
+                "ratios": {"LPL / cross-entropy": ratio(times, "LPL", "cross-entropy")},
+            }
+        )
+    return rows
+
+
+def isda_case(features=64, classes=100, batch=128, seconds=4.0):
+    """ISDA's loss and gradients, running moments included, against PyTorch as released."""
+    import torch
+    from reference import ISDA
+
+    _, labels, _ = long_tail(classes, batch)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(batch, features)).astype("float32")
+    kernel = (rng.normal(size=(features, classes)) / np.sqrt(features)).astype("float32")
+
+    released = ISDA(classes, features)
+    torch_labels = torch.tensor(labels, dtype=torch.int64)
+    functions = {
+        "PyTorch as released": torch_reference(
+            lambda x, w: released.loss(torch_labels, x, w, 0.5), x, kernel
+        )
+    }
+    for covariance in ("full", "diagonal"):
+        functions[f"ISDA {covariance}"] = _isda_step(covariance, labels, x, kernel)
+    times = side_by_side(functions, seconds)
+    return [
+        {
+            "case": "isda",
+            "classes": classes,
+            "batch": batch,
+            "features": features,
+            "times": times,
+            "ratios": {
+                f"PyTorch as released / {name}": ratio(times, "PyTorch as released", name)
+                for name in functions
+                if name != "PyTorch as released"
+            },
+        }
+    ]
+
+
+def _isda_step(covariance, labels, x, kernel):
+    """A model that is a head alone, trained the whole way through `LPLModel`."""
+    inputs = keras.Input((x.shape[1],))
+    head = keras.layers.Dense(kernel.shape[1], use_bias=False)
+    model = keras_lpl.LPLModel(inputs, head(inputs))
+    head.kernel.assign(kernel)
+    loss = keras_lpl.ISDALoss(schedule=None, covariance=covariance)
+    model.compile(keras.optimizers.SGD(0.0), loss=loss)
+    labels = ops.convert_to_tensor(labels)
+    x = ops.convert_to_tensor(x)
+    return lambda: model.train_on_batch(x, labels)
+
+
+def step_case(depth=32, classes=100, batch=128, seconds=60.0):
+    """A training step of a ResNet through `LPLModel`: LPL against plain cross-entropy."""
+    counts, labels, _ = long_tail(classes, batch)
+    x = np.random.default_rng(2).normal(size=(batch, 32, 32, 3)).astype("float32")
+
+    def step(loss):
+        keras.utils.set_random_seed(0)
+        network = keras_lpl.networks.resnet(depth, num_classes=classes, weight_decay=2e-4)
+        model = keras_lpl.LPLModel.from_model(network)
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=loss)
+        return lambda: model.train_on_batch(x, labels)
+
+    times = side_by_side(
+        {
+            "LPL": step(keras_lpl.LPLLoss(counts, **LPL)),
+            "cross-entropy": step(keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
+        },
+        seconds,
+    )
+    return [
+        {
+            "case": "step",
+            "network": f"ResNet-{depth}",
+            "classes": classes,
+            "batch": batch,
+            "times": times,
+            "ratios": {"LPL / cross-entropy": ratio(times, "LPL", "cross-entropy")},
+        }
+    ]
+
+
+def first_step_case(repeats=3):
+    """Seconds of the first training step, of a model that was not compiled yet."""
+    import time
+
+    counts, labels, _ = long_tail(100, 128)
+    x = np.random.default_rng(3).normal(size=(128, 64)).astype("float32")
+    seconds = {"LPL": [], "cross-entropy": []}
+    for _ in range(repeats + 1):
+        for name in seconds:
+            loss = (
+                keras_lpl.LPLLoss(counts, **LPL)
+                if name == "LPL"
+                else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            )
+            inputs = keras.Input((64,))
+            hidden = keras.layers.Dense(64, activation="relu")(inputs)
+            model = keras_lpl.LPLModel(inputs, keras.layers.Dense(100)(hidden))
+            model.compile("sgd", loss=loss)
+            start = time.perf_counter()
+            model.train_on_batch(x, labels)
+            seconds[name].append(time.perf_counter() - start)
+    # The very first of each also loads what the framework loads once.
+    times = {
+        name: {"median": 1e3 * float(np.median(all_[1:])), "min": 1e3 * min(all_[1:])}
+        for name, all_ in seconds.items()
+    }
+    added = times["LPL"]["median"] - times["cross-entropy"]["median"]
+    return [{"case": "first step", "times": times, "added_seconds": added / 1e3, "ratios": {}}]
+
+
+def memory_of(name, depth=32, classes=100, batch=128):
+    """Peak memory of this process in MiB, after training steps with one loss."""
+    counts, labels, _ = long_tail(classes, batch)
+    x = np.random.default_rng(2).normal(size=(batch, 32, 32, 3)).astype("float32")
+    model = keras_lpl.LPLModel.from_model(keras_lpl.networks.resnet(depth, num_classes=classes))
+    loss = (
+        keras_lpl.LPLLoss(counts, **LPL)
+        if name == "LPL"
+        else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=loss)
+    for _ in range(4):
+        model.train_on_batch(x, labels)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -1,0 +1,114 @@
+"""Speed and memory, side by side in one run: JSON and a table out.
+
+    python benchmarks/run.py                            # every backend and case; or: make bench
+    python benchmarks/run.py --backends jax --cases loss isda
+
+Each backend runs in a process of its own, with the PyTorch references in the same process, called
+in turn. A ratio is one of medians over calls. Whatever comes out is written and printed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BACKENDS = ("jax", "tensorflow", "torch")
+CASES = ("loss", "scale", "isda", "first step", "memory", "step")
+
+
+def measure(cases, out):
+    """Runs cases on the backend of this process, and writes each one's rows when it is done."""
+    import cases as all_cases
+    import keras
+
+    sys.path.insert(0, str(HERE.parent / "examples"))
+    from common import environment, write_json
+
+    backend = keras.config.backend()
+    functions = {
+        "loss": lambda: all_cases.loss_case() + all_cases.loss_case(classes=10),
+        "scale": all_cases.scale_case,
+        "isda": lambda: all_cases.isda_case(64) + all_cases.isda_case(640),
+        "first step": all_cases.first_step_case,
+        "memory": memory_case,
+        "step": all_cases.step_case,
+    }
+    for case in cases:
+        print(f"{backend}: {case} ...", flush=True)
+        rows = functions[case]()
+        content = {"backend": backend, "rows": rows, "environment": environment()}
+        write_json(out / f"{backend}_{case.replace(' ', '-')}.json", content)
+
+
+def memory_case():
+    """Peak memory of training with each loss, each in a fresh process."""
+    peaks = {}
+    for name in ("LPL", "cross-entropy"):
+        code = f"import cases; print(cases.memory_of({name!r}))"
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, check=True
+        )
+        peaks[name] = float(result.stdout.split()[-1])
+    ratios = {"LPL / cross-entropy": peaks["LPL"] / peaks["cross-entropy"]}
+    return [{"case": "memory", "network": "ResNet-32", "mebibytes": peaks, "ratios": ratios}]
+
+
+def rows_of(folder):
+    """All rows in a folder, with their backend, in the order of cases and backends."""
+    found = []
+    for case in CASES:
+        for backend in BACKENDS:
+            file = folder / f"{backend}_{case.replace(' ', '-')}.json"
+            if file.exists():
+                content = json.loads(file.read_text())
+                found += [{"backend": backend, **row} for row in content["rows"]]
+    return found
+
+
+def markdown(folder):
+    """The table of a page: one line for each thing compared."""
+    lines = ["| what | size | backend | times (ms, median) | ratios |", "|---|---|---|---|---|"]
+    for row in rows_of(folder):
+        size = ", ".join(
+            f"{letter}={row[key]}"
+            for letter, key in (("B", "batch"), ("C", "classes"), ("A", "features"))
+            if key in row
+        )
+        times = row.get("times", {})
+        shown = ", ".join(f"{name} {time['median']:.3g}" for name, time in times.items())
+        if "mebibytes" in row:
+            shown = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in row["mebibytes"].items())
+        ratios = ", ".join(f"{name}: {value:.3g}" for name, value in row["ratios"].items())
+        if "added_seconds" in row:
+            ratios = f"LPL adds {row['added_seconds']:.2f} s"
+        what = row["case"] + (f" ({row['network']})" if "network" in row else "")
+        lines.append(f"| {what} | {size} | {row['backend']} | {shown} | {ratios} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    parser.add_argument("--table", action="store_true", help="only print the table of --out")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        measure(options.cases, options.out)
+        return
+    if not options.table:
+        for backend in options.backends:
+            command = [sys.executable, __file__, "--here", "--out", options.out.resolve()]
+            environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            subprocess.run([*command, "--cases", *options.cases], env=environment, check=True)
+    print(markdown(options.out))
+
+
+if __name__ == "__main__":
+    main()
