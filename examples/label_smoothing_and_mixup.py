@@ -125,7 +125,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--loss", choices=LOSSES, default="LPL", help="(default: LPL)")
     parser.add_argument("--seeds", type=int, default=2, help="of each kind of labels (default: 2)")
-    parser.add_argument("--epochs", type=int, default=80, help="of each network (default: 80)")
+    parser.add_argument("--epochs", type=int, default=60, help="of each network (default: 60)")
     parser.add_argument("--out", type=Path, default=Path("results/label_smoothing_and_mixup"))
     options = parser.parse_args()
     # MixUp asks JAX for 64-bit integers and is content with 32.

@@ -68,6 +68,30 @@ def test_an_interrupted_training_goes_on_where_it_stopped(name, tmp_path):
     assert_same_weights(restored, whole, rtol=1e-4)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch runs eagerly, untraced")
+@pytest.mark.parametrize("name", ["isda-full", "large-margin", "gce-truncated"])
+def test_schedules_compile_nothing_anew(name, monkeypatch):
+    loss = LOSSES.get(name, lambda: keras_lpl.GeneralizedCrossEntropyLoss(truncate=0.5))()
+    traced = []
+    per_sample = type(loss).per_sample
+
+    def counted(self, *args):
+        traced.append(1)
+        return per_sample(self, *args)
+
+    monkeypatch.setattr(type(loss), "per_sample", counted)
+    model = compiled_lpl(loss=loss)
+    fit(model, stop_after=1)
+    # Batches of 24 and a last one of 16 are there from the first epoch on.
+    after_first_epoch = len(traced)
+    x, y = helpers.data()
+    epochs = []
+    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: epochs.append(len(traced)))
+    model.fit(x, y, batch_size=24, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[count])
+    assert after_first_epoch > 0
+    assert epochs[0] == epochs[-1], epochs
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_evaluation_is_plain_crossentropy_and_touches_no_state(name):
     x, y = helpers.data()

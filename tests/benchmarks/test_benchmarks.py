@@ -1,0 +1,83 @@
+"""What is timed side by side computes the same, and the table shows ratios whatever they are."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_lpl
+from keras_lpl import functional, perturbations
+from keras_lpl.layers import RunningMoments
+from keras_lpl.perturbations.isda import spread_of_full
+
+FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
+LPL = {"threshold": 0.4, "delta_epsilon": 2.0, "head_scale": 0.6, "step_size": 0.1}
+CLASSES, BATCH, FEATURES = 7, 20, 4
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, BATCH)
+    return labels, rng.normal(size=(BATCH, FEATURES)).astype("float32"), rng
+
+
+def test_the_lpl_reference_computes_lpl(batch):
+    torch = pytest.importorskip("torch")
+    labels, _, rng = batch
+    logits = (3 * rng.normal(size=(BATCH, CLASSES))).astype("float32")
+    counts = keras_lpl.data.long_tail_counts(CLASSES, 500, 100)
+    direction, bound = perturbations.LPL(counts, **LPL).direction_and_bound()
+    steps = ops.convert_to_numpy(functional.num_steps(bound, LPL["step_size"]))
+    theirs = load("reference").lpl_loss(
+        torch.tensor(labels),
+        torch.tensor(logits),
+        torch.tensor(direction),
+        torch.tensor(steps),
+        LPL["step_size"],
+    )
+    ours = keras_lpl.LPLLoss(counts, **LPL)(labels, logits)
+    np.testing.assert_allclose(float(theirs), float(ours), rtol=1e-5)
+
+
+def test_the_isda_reference_computes_isda(batch):
+    torch = pytest.importorskip("torch")
+    labels, features, rng = batch
+    kernel = rng.normal(size=(FEATURES, CLASSES)).astype("float32")
+    reference = load("reference").ISDA(CLASSES, FEATURES)
+    moments = RunningMoments(CLASSES, FEATURES)
+    for part in (slice(0, 12), slice(12, BATCH)):  # a second batch shows the running moments
+        theirs = reference.loss(
+            torch.tensor(labels[part]), torch.tensor(features[part]), torch.tensor(kernel), 0.5
+        )
+        logits = features[part] @ kernel
+        moments.update(labels[part], logits, features[part])
+        of_labels = ops.convert_to_tensor(labels[part], dtype="int32")
+        covariance = ops.convert_to_tensor(moments.covariance)
+        spread = spread_of_full(of_labels, ops.convert_to_tensor(kernel), covariance)
+        changed = logits + 0.25 * ops.convert_to_numpy(spread)
+        ours = ops.convert_to_numpy(functional.softmax_crossentropy(labels[part], changed)).mean()
+        np.testing.assert_allclose(float(theirs), ours, rtol=1e-4)
+
+
+def test_the_table_shows_a_loss_as_well_as_a_win(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    times = {"LPL": {"median": 8.0}, "PyTorch loop": {"median": 4.0}}
+    ratios = {"PyTorch loop / LPL": load("timing").ratio(times, "PyTorch loop", "LPL")}
+    row = {"case": "loss", "batch": 128, "classes": 100, "times": times, "ratios": ratios}
+    (tmp_path / "torch_loss.json").write_text(json.dumps({"backend": "torch", "rows": [row]}))
+    table = load("run").markdown(tmp_path)
+    assert "| loss | B=128, C=100 | torch |" in table
+    assert "PyTorch loop / LPL: 0.5" in table
+    sys.modules.pop("run", None)
