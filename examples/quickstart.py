@@ -144,6 +144,7 @@ def main():
         for method, seed in plan:
             bar.update(task, description=f"{method:<28} seed {seed}")
             runs.append(run(method, seed, options.epochs, lambda: bar.advance(task)))
+            keras.utils.clear_session()  # lets go of the model's memory
     print(f"{len(runs)} runs in {time.perf_counter() - start:.0f} s")
 
     runs.sort(key=lambda r: methods.index(r["method"]))

@@ -1,10 +1,11 @@
-"""Fills the tables of `docs/results.md` from the result files beside it.
+"""Fills the tables of `docs/results.md` and `docs/speed.md` from the result files beside them.
 
-    python examples/results_page.py            # rewrites the page
+    python examples/results_page.py            # rewrites the pages
     python examples/results_page.py --check    # fails if a table does not say what the files say
 
 A table stands between `<!-- table: GLOB -->` and `<!-- end -->`; GLOB names result files below
-`docs/results`: files of single runs, or files with a list `runs`.
+`docs/results`: files of single runs, or files with a list `runs`. `<!-- benchmarks: FOLDER -->`
+names a folder of `benchmarks/run.py`.
 """
 
 import argparse
@@ -16,26 +17,37 @@ from pathlib import Path
 from common import markdown_table
 from methods import METHODS
 
-PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [DOCS / "results.md", DOCS / "speed.md"]
+TABLE = re.compile(r"(<!-- (table|benchmarks): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def runs_of(pattern):
+def table_of_runs(pattern):
     """All runs in the files of a pattern, in the order of the methods."""
     runs = []
-    for file in sorted((PAGE.parent / "results").glob(pattern)):
+    for file in sorted((DOCS / "results").glob(pattern)):
         content = json.loads(file.read_text())
         runs += content.get("runs", [content])
     if not runs:
-        raise SystemExit(f"{PAGE.name}: there are no results for {pattern}")
-    return sorted(runs, key=lambda run: list(METHODS).index(run["method"]))
+        raise SystemExit(f"There are no results for {pattern}")
+    return markdown_table(sorted(runs, key=lambda run: list(METHODS).index(run["method"])))
+
+
+def table_of_benchmarks(folder):
+    """What was timed, in the order of the cases."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from run import markdown
+
+    return markdown(DOCS / "results" / folder)
 
 
 def filled(page):
     """The page with every table made anew."""
 
     def table(match):
-        return f"{match[1]}\n{markdown_table(runs_of(match[2]))}\n\n{match[3]}"
+        make = {"table": table_of_runs, "benchmarks": table_of_benchmarks}[match[2]]
+        return f"{match[1]}\n{make(match[3])}\n\n{match[4]}"
 
     return TABLE.sub(table, page)
 
@@ -44,12 +56,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    page = PAGE.read_text()
-    if options.check:
-        if page != filled(page):
-            sys.exit(f"{PAGE}: the tables differ from the result files; run this without --check")
-    else:
-        PAGE.write_text(filled(page))
+    for file in PAGES:
+        page = file.read_text()
+        if page == filled(page):
+            continue
+        if options.check:
+            sys.exit(f"{file}: the tables differ from the result files; run this without --check")
+        file.write_text(filled(page))
 
 
 if __name__ == "__main__":
