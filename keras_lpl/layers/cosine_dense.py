@@ -4,6 +4,8 @@ The normalised classifier of LDAM (Cao et al., NeurIPS 2019), of cosine softmax 
 losses of face recognition.
 """
 
+import warnings
+
 import keras
 from keras import ops
 
@@ -80,3 +82,15 @@ class CosineDense(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
+
+
+def warn_of_cosine_head(perturbation, layer):
+    """Warns if the logits are cosines, for a method derived for a dense layer's."""
+    if isinstance(layer, CosineDense):
+        name = type(perturbation).__name__
+        warnings.warn(
+            f"{name} is derived for logits that are linear in the features: end the model in "
+            f"`keras.layers.Dense`. Received: a model that ends in {layer.name!r} of type "
+            "CosineDense",
+            stacklevel=3,
+        )

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lpl import _checks
 from keras_lpl.layers.class_statistics import RunningMoments, classes_at_a_time
+from keras_lpl.layers.cosine_dense import warn_of_cosine_head
 from keras_lpl.perturbations.base import Perturbation, register
 
 SCHEDULES = ("linear", None)
@@ -58,6 +59,9 @@ class ISDA(Perturbation):
         covariance = ops.convert_to_tensor(context.statistics[self._statistic].covariance)
         spread = spread_of_diagonal if self.covariance == "diagonal" else spread_of_full
         return logits + 0.5 * strength * spread(labels, context.kernel, covariance)
+
+    def check_head(self, layer):
+        warn_of_cosine_head(self, layer)
 
     def create_statistics(self, num_classes, num_features):
         diagonal = self.covariance == "diagonal"

@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_lpl import _checks, functional
 from keras_lpl.layers.class_statistics import StepCounter
+from keras_lpl.layers.cosine_dense import warn_of_cosine_head
 from keras_lpl.perturbations.base import Perturbation, register
 
 # cos(m theta) as a polynomial of cos(theta).
@@ -79,6 +80,9 @@ class LargeMargin(Perturbation):
         steps = ops.convert_to_tensor(context.statistics["steps"].steps)
         falling = self.annealing * ops.power(1 + self.gamma * steps, -self.power)
         return ops.maximum(falling, self.annealing_min)
+
+    def check_head(self, layer):
+        warn_of_cosine_head(self, layer)
 
     def create_statistics(self, num_classes, num_features):
         return {"steps": StepCounter()}

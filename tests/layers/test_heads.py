@@ -58,6 +58,15 @@ def test_ldam_is_content_with_a_cosine_head(recwarn):
     assert not [warning for warning in recwarn if "CosineDense" in str(warning.message)]
 
 
+@pytest.mark.parametrize("name", ["ISDA", "LargeMargin"])
+def test_methods_for_linear_logits_warn_of_a_cosine_head(name):
+    inputs = keras.Input((6,))
+    model = keras_lpl.LPLModel(inputs, keras_lpl.layers.CosineDense(5)(inputs))
+    perturbation = getattr(keras_lpl.perturbations, name)()
+    with pytest.warns(UserWarning, match=rf"{name} .*ends in 'cosine_dense.*' of type CosineDense"):
+        model.compile("sgd", loss=keras_lpl.PerturbedCrossentropy([perturbation]))
+
+
 @pytest.mark.parametrize("kind", ["functional", "sequential", "subclassed", "lpl"])
 def test_post_hoc_adjustment(kind, tmp_path):
     x, y = helpers.data()
