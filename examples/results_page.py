@@ -1,4 +1,4 @@
-"""Fills the tables of `docs/results.md` and `docs/speed.md` from the result files beside them.
+"""Fills the tables of the documentation's pages from the result files in `docs/results`.
 
     python examples/results_page.py            # rewrites the pages
     python examples/results_page.py --check    # fails if a table does not say what the files say
@@ -19,7 +19,7 @@ from methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "results.md", DOCS / "speed.md"]
+PAGES = sorted(DOCS.rglob("*.md"))
 TABLE = re.compile(r"(<!-- (table|benchmarks): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -31,7 +31,10 @@ def table_of_runs(pattern):
         runs += content.get("runs", [content])
     if not runs:
         raise SystemExit(f"There are no results for {pattern}")
-    return markdown_table(sorted(runs, key=lambda run: list(METHODS).index(run["method"])))
+    order = list(METHODS)
+    # What is no method of its own, such as a phase of training, stays in the order of its file.
+    runs.sort(key=lambda run: order.index(run["method"]) if run["method"] in METHODS else -1)
+    return markdown_table(runs)
 
 
 def table_of_benchmarks(folder):

@@ -18,8 +18,8 @@ class VSLoss(PerturbationLoss):
     Args:
         class_counts: Training samples per class, `(num_classes,)`, in the order of the class
             indices. They need not be sorted.
-        gamma: Strength of the scale. The authors use 0.05 to 0.3 on long-tailed CIFAR; with large
-            counts and long training, 0.3 can be much.
+        gamma: Strength of the scale. 0.3 is the default of the authors' code; the larger the
+            imbalance, the more it does.
         tau: Strength of the adjustment.
         reduction: As in `keras.losses.Loss`.
         name: Optional name of the loss.

@@ -8,6 +8,7 @@ from keras_lpl.layers.logit_adjustment import LogitAdjustment
 from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.models.head import check_logits, symbolic_tensors
 from keras_lpl.perturbations.logit_adjustment import LogitAdjustment as LogitAdjustmentInTraining
+from keras_lpl.perturbations.vector_scaling import VS
 
 
 def with_logit_adjustment(model, class_counts, tau=1.0):
@@ -50,7 +51,7 @@ def with_logit_adjustment(model, class_counts, tau=1.0):
     check_logits(logits, "`with_logit_adjustment`")
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
         perturbations = loss.perturbations if isinstance(loss, PerturbedCrossentropy) else []
-        if any(isinstance(p, LogitAdjustmentInTraining) and p.tau for p in perturbations):
+        if any(isinstance(p, (LogitAdjustmentInTraining, VS)) and p.tau for p in perturbations):
             warnings.warn(
                 "The model was compiled with a logit-adjusted loss, so its logits have the prior "
                 "taken out already: adjusting them once more counts it twice. "

@@ -98,6 +98,7 @@ def test_post_hoc_adjustment_refuses_what_makes_no_sense():
     model = helpers.functional(activation="softmax")
     with pytest.raises(ValueError, match="this model ends in probabilities"):
         keras_lpl.models.with_logit_adjustment(model, helpers.COUNTS)
-    model = helpers.compiled_lpl(loss=keras_lpl.LogitAdjustmentLoss(helpers.COUNTS))
-    with pytest.warns(UserWarning, match="counts it twice"):
-        keras_lpl.models.with_logit_adjustment(model, helpers.COUNTS)
+    for loss in (keras_lpl.LogitAdjustmentLoss, keras_lpl.VSLoss):
+        model = helpers.compiled_lpl(loss=loss(helpers.COUNTS))
+        with pytest.warns(UserWarning, match="counts it twice"):
+            keras_lpl.models.with_logit_adjustment(model, helpers.COUNTS)
