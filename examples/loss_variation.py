@@ -139,7 +139,7 @@ def main():
     parser.add_argument("--data", default="cifar100")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--depth", type=int, default=8, help="of the ResNet (default: 8)")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/loss_variation"))
     options = parser.parse_args()

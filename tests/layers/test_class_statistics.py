@@ -55,7 +55,7 @@ def assert_moments(statistic, labels, features, weight=None):
         np.testing.assert_allclose(numbers(statistic.count)[c, 0], w.sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("sizes", [[60], [20, 20, 20], [1, 2, 3, 50, 4], [1] * 60], ids=str)
+@pytest.mark.parametrize("sizes", [[60], [20, 20, 20], [40, 1, 19], [1] * 60], ids=str)
 @pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
 def test_moments_are_numpys_in_any_batch_split(diagonal, sizes):
     labels, features, logits = samples()
