@@ -21,7 +21,15 @@ import time
 from pathlib import Path
 
 import keras
-from common import ShowEpochs, environment, measure, print_table, progress_bar, write_json
+from common import (
+    ShowEpochs,
+    digits_network,
+    environment,
+    measure,
+    print_table,
+    progress_bar,
+    write_json,
+)
 
 import keras_lpl
 
@@ -30,15 +38,6 @@ BATCH_SIZE = 64
 LEARNING_RATE = 1e-3
 FINE_TUNING_LEARNING_RATE = 1e-4
 METHODS = {"class_balanced": "balanced", "reversed": "reversed"}
-
-
-def build_model():
-    """64 pixels, two hidden layers, one logit per digit."""
-    inputs = keras.Input((8, 8, 1))
-    x = keras.layers.Flatten()(inputs)
-    x = keras.layers.Dense(128, activation="relu")(x)
-    x = keras.layers.Dense(128, activation="relu")(x)
-    return keras.Model(inputs, keras.layers.Dense(10)(x))
 
 
 def train(model, dataset, learning_rate, epochs, advance):
@@ -64,7 +63,7 @@ def run(seed, epochs, fine_tuning_epochs, sampling, advance):
     )
     class_counts = keras_lpl.data.class_counts(y_train)
     keras.utils.set_random_seed(seed)
-    model = build_model()
+    model = digits_network()
 
     def result(method, training):
         return {

@@ -23,7 +23,15 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from common import ShowEpochs, environment, measure, print_table, progress_bar, write_json
+from common import (
+    ShowEpochs,
+    digits_network,
+    environment,
+    measure,
+    print_table,
+    progress_bar,
+    write_json,
+)
 
 import keras_lpl
 
@@ -84,15 +92,6 @@ def training_data(kind, images, labels, seed):
     return MixedUp(images, one_hot, BATCH_SIZE, seed)
 
 
-def build_model():
-    """64 pixels, two hidden layers, one logit per digit: no softmax at the end."""
-    inputs = keras.Input((8, 8, 1))
-    x = keras.layers.Flatten()(inputs)
-    x = keras.layers.Dense(128, activation="relu")(x)
-    x = keras.layers.Dense(128, activation="relu")(x)
-    return keras_lpl.LPLModel(inputs, keras.layers.Dense(10)(x))
-
-
 def run(kind, loss, seed, epochs, advance):
     """Trains and tests one network. Returns what goes into the results."""
     (x_train, y_train), (x_test, y_test) = keras_lpl.data.load(
@@ -100,7 +99,7 @@ def run(kind, loss, seed, epochs, advance):
     )
     class_counts = keras_lpl.data.class_counts(y_train)
     keras.utils.set_random_seed(seed)
-    model = build_model()
+    model = keras_lpl.LPLModel.from_model(digits_network())
     model.compile(keras.optimizers.Adam(LEARNING_RATE), LOSSES[loss](class_counts))
     start = time.perf_counter()
     history = model.fit(

@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 from common import (
     ShowEpochs,
+    digits_network,
     environment,
     measure,
     print_table,
@@ -36,15 +37,6 @@ MOST_IN_PICTURE = 6
 DEFAULT_METHODS = ("cross-entropy", "logit adjustment", "LPL", "LA+LPL")
 
 
-def build_model(method):
-    """64 pixels, two hidden layers, one logit per digit: no softmax at the end."""
-    inputs = keras.Input((8, 8, 1))
-    x = keras.layers.Flatten()(inputs)
-    x = keras.layers.Dense(128, activation="relu")(x)
-    x = keras.layers.Dense(128, activation="relu")(x)
-    return keras_lpl.LPLModel(inputs, method.head(10)(x))
-
-
 def run(name, seed, epochs, advance):
     """Trains and tests one model. Returns what goes into the results."""
     (x_train, y_train), (x_test, y_test) = keras_lpl.data.load(
@@ -54,7 +46,7 @@ def run(name, seed, epochs, advance):
     steps = epochs * -(-len(x_train) // BATCH_SIZE)
     method, training = METHODS[name], Training(class_counts, epochs, steps, LPL)
     keras.utils.set_random_seed(seed)
-    model = build_model(method)
+    model = keras_lpl.LPLModel.from_model(digits_network(method.head))
     model.compile(keras.optimizers.Adam(1e-3), loss=method.loss(training))
 
     callbacks = [ShowEpochs(advance), *method.callbacks(training)]
