@@ -25,6 +25,7 @@ import keras
 from keras import ops
 
 from keras_lpl import _checks
+from keras_lpl._numerics import divide_or_zero
 
 # Rounding must not cost a step: 0.3 / 0.1 is 2.9999999999999996, and means 3.
 _STEP_ROUNDING = 1e-6
@@ -131,7 +132,7 @@ def class_confidence(labels, logits, sample_weight=None):
         both = ops.stack([sample_weight * of_true_class, sample_weight], axis=-1)
         both = ops.segment_sum(both, known, num_segments=classes)
         total, weight = both[:, 0], both[:, 1]
-    return _divide_or_zero(total, weight), weight
+    return divide_or_zero(total, weight), weight
 
 
 # --- Which way, and how far -----------------------------------------------------------------
@@ -343,7 +344,7 @@ def _shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weigh
 
     order = ops.argsort(-steps)
     sorted_known = ops.take(known, order)
-    share = _divide_or_zero(weight, ops.take(total, known))  # of a sample in its class
+    share = divide_or_zero(weight, ops.take(total, known))  # of a sample in its class
     rows = ops.arange(batch, dtype="int32")
     # The first row of each class stands for it: it is there as long as any row of the class is.
     first_row = -ops.segment_max(-rows, sorted_known, num_segments=classes)
@@ -430,7 +431,7 @@ def _shift_of_soft_labels(labels, logits, rate, num_steps, normalize_gradient, w
     rows `p_i - y_i`: all gradients at once are `G = N^-1 Y' W R`, of `num_classes` rows.
     """
     member = labels * weight[:, None]
-    member = _divide_or_zero(member, ops.sum(member, axis=0))  # columns sum to 1, or are all 0
+    member = divide_or_zero(member, ops.sum(member, axis=0))  # columns sum to 1, or are all 0
     num_steps = ops.where(ops.max(member, axis=0) > 0, num_steps, 0)
     constants = (labels, logits, member, rate, num_steps)
     classes, batch = logits.shape[-1], logits.shape[0]
@@ -454,7 +455,7 @@ def _step_of_soft_classes(normalize_gradient):
         gradient = ops.matmul(ops.transpose(member), residual)
         if normalize_gradient:
             largest = ops.max(ops.abs(gradient), axis=-1, keepdims=True)
-            gradient = _unit_rows(_divide_or_zero(gradient, largest))
+            gradient = _unit_rows(divide_or_zero(gradient, largest))
         delta = delta + ops.where(k < num_steps, rate, 0.0)[:, None] * gradient
         return delta, *state[1:]
 
@@ -474,13 +475,13 @@ def _step_of_soft_samples(normalize_gradient):
             # by their largest entries, so that nothing underflows. The square loses digits where
             # the rows of a class all but cancel; labels of mixup or smoothing are far from that.
             size = ops.max(ops.abs(residual), axis=-1, keepdims=True)
-            unit = _divide_or_zero(residual, size)
+            unit = divide_or_zero(residual, size)
             weight = member * size
             largest = ops.max(weight, axis=0)
-            weight = _divide_or_zero(weight, largest)
+            weight = divide_or_zero(weight, largest)
             gram = ops.matmul(unit, ops.transpose(unit))
             square = ops.sum(weight * ops.matmul(gram, weight), axis=0)
-            factor = _divide_or_zero(factor, largest * ops.sqrt(ops.maximum(square, 0.0)))
+            factor = divide_or_zero(factor, largest * ops.sqrt(ops.maximum(square, 0.0)))
         shift = shift + ops.matmul(ops.matmul(labels * factor, ops.transpose(member)), residual)
         return shift, *state[1:]
 
@@ -539,15 +540,9 @@ def _effective_weight(labels, logits, sample_weight):
     return usable * ops.cast(sample_weight, logits.dtype)
 
 
-def _divide_or_zero(numerator, denominator):
-    """`numerator / denominator`, and 0 where the denominator is 0."""
-    is_zero = ops.equal(denominator, 0)
-    return ops.where(is_zero, 0.0, numerator / ops.where(is_zero, 1.0, denominator))
-
-
 def _unit_rows(x):
     """Rows of length 1; rows of zeros stay. Entries must be of a size that can be squared."""
-    return _divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
+    return divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
 
 
 def _confidence_threshold(confidence, threshold, weight):
@@ -557,4 +552,4 @@ def _confidence_threshold(confidence, threshold, weight):
     if weight is None:
         return ops.mean(confidence)
     seen = ops.cast(ops.convert_to_tensor(weight) > 0, confidence.dtype)
-    return _divide_or_zero(ops.sum(confidence * seen), ops.sum(seen))
+    return divide_or_zero(ops.sum(confidence * seen), ops.sum(seen))

@@ -16,7 +16,16 @@ FRAMEWORKS = ("tensorflow", "jax", "torch")
 HEAVY = (*FRAMEWORKS, "tensorflow_datasets", "sklearn", "matplotlib", "PIL", "rich", "pandas")
 
 # A room may import those before it, and itself.
-ROOMS = ["_typing", "_checks", "functional", "layers", "perturbations", "losses", "models"]
+ROOMS = [
+    "_typing",
+    "_checks",
+    "_numerics",
+    "functional",
+    "layers",
+    "perturbations",
+    "losses",
+    "models",
+]
 LAST = ["metrics", "callbacks", "plots", "data", "networks"]
 INDEPENDENT = {"data", "networks", "plots", "metrics"}
 # Files that may name a framework.

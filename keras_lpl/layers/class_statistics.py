@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_lpl import _checks, functional
+from keras_lpl._numerics import divide_or_zero
 from keras_lpl.layers.running_statistics import RunningStatistic
 
 # Samples whose products are taken at a time, and numbers in the largest array of a few classes.
@@ -126,8 +127,8 @@ class RunningMoments(RunningStatistic):
         membership = _membership(labels, logits, features, sample_weight)
         features = _finite_or_zero(features)
         count, total = _sums(labels, membership, features)
-        mean = _divide_or_zero(total, count)
-        share = _divide_or_zero(count, count + self.count)
+        mean = divide_or_zero(total, count)
+        share = divide_or_zero(count, count + self.count)
         gap = mean - self.mean
         if self.diagonal:
             self.covariance.assign(self._variances(labels, membership, features, mean, share, gap))
@@ -145,7 +146,7 @@ class RunningMoments(RunningStatistic):
         else:  # a sample of several classes lies around each of their means
             count, squares = _sums(labels, membership, ops.square(features))
             squares = ops.maximum(squares - count * ops.square(mean), 0.0)
-        of_batch = _divide_or_zero(squares, count)
+        of_batch = divide_or_zero(squares, count)
         return (1 - share) * self.covariance + share * (of_batch + (1 - share) * ops.square(gap))
 
     def _covariances(self, labels, membership, features, count, mean, share, gap):
@@ -183,7 +184,7 @@ class RunningMoments(RunningStatistic):
 
             def with_batch():
                 total = ops.fori_loop(first, end, add_window, ops.zeros_like(covariance))
-                of_batch = _divide_or_zero(total, count[:, :, None])
+                of_batch = divide_or_zero(total, count[:, :, None])
                 of_gap = gap[:, :, None] * gap[:, None, :]
                 w = share[:, :, None]
                 return (1 - w) * covariance + w * (of_batch + (1 - w) * of_gap)
@@ -241,8 +242,3 @@ def _sums(labels, membership, x):
 def _finite_or_zero(features):
     features = ops.cast(features, "float32")
     return ops.where(ops.isfinite(features), features, 0.0)
-
-
-def _divide_or_zero(numerator, denominator):
-    is_zero = ops.equal(denominator, 0)
-    return ops.where(is_zero, 0.0, numerator / ops.where(is_zero, 1.0, denominator))
