@@ -29,7 +29,14 @@ ROOMS = [
 LAST = ["metrics", "callbacks", "plots", "data", "networks"]
 INDEPENDENT = {"data", "networks", "plots", "metrics"}
 # Files that may name a framework.
-NAMES_FRAMEWORK = {"data/tf_data.py", "data/counts.py", "data/sources.py", "data/_optional.py"}
+NAMES_FRAMEWORK = {
+    "data/tf_data.py",
+    "data/counts.py",
+    "data/sources.py",
+    "data/_optional.py",
+    "networks/_normalize_tensorflow.py",
+    "networks/_normalize_torch.py",
+}
 
 
 def python(code, **environment):

@@ -15,6 +15,8 @@ import numbers
 import keras
 from keras import layers, ops
 
+from keras_lpl.networks._layers import BatchNormalization, Conv2D
+
 
 @keras.saving.register_keras_serializable(package="keras_lpl")
 class ZeroPaddedShortcut(layers.Layer):
@@ -68,7 +70,7 @@ class Parts:
                 x = layers.ZeroPadding2D(
                     kernel_size // 2, data_format="channels_last", name=f"{name}_padding"
                 )(x)
-        return layers.Conv2D(
+        return Conv2D(
             filters,
             kernel_size,
             strides=strides,
@@ -82,7 +84,7 @@ class Parts:
 
     def norm(self, x, name):
         """Batch normalisation with the constants of the recipes."""
-        return layers.BatchNormalization(
+        return BatchNormalization(
             axis=-1,
             momentum=0.9,
             epsilon=1e-5,
