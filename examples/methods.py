@@ -23,12 +23,16 @@ class Training:
         epochs: Length of the training.
         steps: The same in batches.
         lpl: Arguments of `LPL`: `threshold`, `delta_epsilon` and so on.
+        lpl_by_confidence: The same for "LPL by confidence".
+        tau: How much logit adjustment adds of the classes' log frequencies.
     """
 
     class_counts: tuple
     epochs: int
     steps: int
     lpl: dict = dataclasses.field(default_factory=dict)
+    lpl_by_confidence: dict = dataclasses.field(default_factory=dict)
+    tau: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +139,10 @@ def _class_balanced(base):
 
 METHODS = {
     "cross-entropy": Method(crossentropy),
-    "logit adjustment": Method(lambda t: keras_lpl.LogitAdjustmentLoss(t.class_counts)),
+    "logit adjustment": Method(lambda t: keras_lpl.LogitAdjustmentLoss(t.class_counts, t.tau)),
     "LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, **t.lpl)),
-    "LA+LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, logit_adjustment=1.0, **t.lpl)),
-    "LPL by confidence": Method(lambda t: keras_lpl.LPLLoss()),
+    "LA+LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, logit_adjustment=t.tau, **t.lpl)),
+    "LPL by confidence": Method(lambda t: keras_lpl.LPLLoss(**t.lpl_by_confidence)),
     "logit adjustment post hoc": Method(crossentropy, post_hoc=True),
     "VS": Method(lambda t: keras_lpl.VSLoss(t.class_counts, gamma=0.15)),
     "LDAM": Method(ldam, cosine_head=True),

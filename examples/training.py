@@ -1,0 +1,245 @@
+"""One training run from a description of it: resumable, with a JSON file as its result.
+
+A run is described by a plain dict, so that it can be a file:
+
+    data       name or path, imbalance factor, seed of the long-tailed subset, share held out
+    network    name in `keras_lpl.networks`, and its arguments
+    method     a name in `methods.METHODS`
+    lpl, lpl_by_confidence, tau
+               arguments of the method, where it has them
+    training   epochs, batch size, schedule, weight decay, augmentation, precision
+    seed       of weights, order of samples and augmentation
+
+Stopped, a run goes on after its last whole epoch when it is started again. The result is that of
+the last epoch: no epoch is chosen by looking at the test set.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import augmentation
+import keras
+import numpy as np
+from common import environment, measure, write_json
+from methods import METHODS, Training
+
+import keras_lpl
+
+METHOD_ARGUMENTS = ("lpl", "lpl_by_confidence", "tau")
+
+
+def run(config, out, data_dir=None, report=None):
+    """Trains, or goes on training, and returns the result.
+
+    Args:
+        config: The description above.
+        out: Folder of the result.
+        data_dir: Where TensorFlow Datasets keeps its files.
+        report: Called after each epoch with `(epochs_done, logs)`.
+    """
+    name = run_name(config)
+    result_file, folder = Path(out) / f"{name}.json", Path(out) / name
+    if result_file.exists():
+        return json.loads(result_file.read_text())
+    (x_train, y_train), (x_test, y_test), class_counts = load(config["data"], data_dir)
+    model, state = resume_or_build(config, folder, class_counts, x_train.shape[1:])
+    method, training = METHODS[config["method"]], config["training"]
+
+    train, test = augmentation.pipelines(
+        (x_train, y_train),
+        (x_test, y_test),
+        method,
+        training,
+        seed=config["seed"],
+        initial_epoch=state["epochs_done"],
+    )
+    settings = training_settings(config, class_counts)
+    model.fit(
+        train,
+        initial_epoch=state["epochs_done"],
+        epochs=training["epochs"],
+        verbose=0,
+        shuffle=False,  # the pipeline shuffles
+        callbacks=[
+            keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(epoch, training)),
+            keras.callbacks.TerminateOnNaN(),
+            SaveEachEpoch(folder, state, report),
+            *method.callbacks(settings),
+        ],
+    )
+    if state["epochs_done"] < training["epochs"]:
+        raise RuntimeError(f"The loss became NaN after epoch {state['epochs_done']}.")
+
+    logits = method.for_prediction(model, class_counts).predict(test, verbose=0)
+    seconds = [epoch["seconds"] for epoch in state["curve"]]
+    steps = -(-len(x_train) // training["batch_size"])
+    result = {
+        "method": config["method"],
+        "backend": keras.config.backend(),
+        "seed": config["seed"],
+        **measure(logits, y_test, class_counts),
+        "config": public(config),
+        "loss": keras.saving.serialize_keras_object(model.loss),
+        "class_counts": class_counts.tolist(),
+        "parameters": model.count_params(),
+        "seconds": sum(seconds),
+        # The median epoch: the first one compiles, and a machine may be paused.
+        "steps_per_second": steps / float(np.median(seconds)),
+        "environment": environment(),
+        "curve": state["curve"],
+    }
+    write_json(result_file, result)
+    shutil.rmtree(folder)
+    return result
+
+
+def load(data, data_dir=None):
+    """The training set, the test set, and the class counts.
+
+    With `held_out`, that share of each class is taken out of the training set and is the test set:
+    the real one is not looked at.
+    """
+    (x_train, y_train), test = keras_lpl.data.load(
+        data["name"],
+        imbalance_factor=data.get("imbalance"),
+        seed=data.get("seed", 0),
+        data_dir=data_dir,
+    )
+    if data.get("held_out"):
+        from sklearn.model_selection import train_test_split
+
+        x_train, x_held, y_train, y_held = train_test_split(
+            x_train, y_train, test_size=data["held_out"], stratify=y_train, random_state=0
+        )
+        test = (x_held, y_held)
+    return (x_train, y_train), test, keras_lpl.data.class_counts(y_train)
+
+
+def build(config, class_counts, input_shape):
+    """The network of a run, ready to train."""
+    method, training = METHODS[config["method"]], config["training"]
+    keras.utils.set_random_seed(config["seed"])
+    keras.config.set_dtype_policy(training.get("precision", "float32"))
+    arguments = dict(config["network"])
+    make = getattr(keras_lpl.networks, arguments.pop("name"))
+    decay, head = training["weight_decay"], None
+    if method.cosine_head:
+        head = method.head(
+            len(class_counts),
+            kernel_regularizer=keras.regularizers.L2(decay / 2),
+            dtype="float32",
+            name="head",
+        )
+    network = make(
+        input_shape=input_shape,
+        num_classes=len(class_counts),
+        weight_decay=decay,
+        head=head,
+        **arguments,
+    )
+    model = keras_lpl.LPLModel.from_model(network)
+    model.compile(
+        keras.optimizers.SGD(
+            training["learning_rate"], momentum=0.9, nesterov=training.get("nesterov", False)
+        ),
+        loss=method.loss(training_settings(config, class_counts)),
+        metrics=["accuracy"],
+        jit_compile=jit_compile(),
+    )
+    return model
+
+
+def training_settings(config, class_counts):
+    """What a method may want to know of the training."""
+    training = config["training"]
+    steps = training["epochs"] * -(-int(class_counts.sum()) // training["batch_size"])
+    given = {name: config[name] for name in METHOD_ARGUMENTS if name in config}
+    return Training(class_counts, training["epochs"], steps, **given)
+
+
+def jit_compile():
+    """On a CPU, TensorFlow's own convolutions are faster than XLA's."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            return False
+    return "auto"
+
+
+def learning_rate(epoch, training):
+    """Linear warm-up, then steps; milestones are shares of the training."""
+    rate, warm_up = training["learning_rate"], training.get("warm_up", 0)
+    if epoch < warm_up:
+        return rate * (epoch + 1) / (warm_up + 1)
+    passed = sum(epoch >= round(share * training["epochs"]) for share in training["milestones"])
+    return rate * training["factors"][passed - 1] if passed else rate
+
+
+def resume_or_build(config, folder, class_counts, input_shape):
+    """The model and state of a run that was stopped, or of a new one."""
+    state_file = folder / "state.json"
+    if state_file.exists():
+        state = json.loads(state_file.read_text())
+        return keras.saving.load_model(folder / state["model"]), state
+    folder.mkdir(parents=True, exist_ok=True)
+    return build(config, class_counts, input_shape), {"epochs_done": 0, "curve": []}
+
+
+class SaveEachEpoch(keras.callbacks.Callback):
+    """Keeps the model and its curve, so that a run can go on where it stopped."""
+
+    def __init__(self, folder, state, report=None):
+        super().__init__()
+        self.folder, self.state, self.report = folder, state, report
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        numbers = {key: float(value) for key, value in logs.items()}
+        numbers["seconds"] = time.perf_counter() - self.start
+        if not np.isfinite(numbers["loss"]):
+            return  # a model that is lost is not kept
+        self.state["epochs_done"] = epoch + 1
+        self.state["curve"].append(numbers)
+        # The model is written under a name of its own first: there is always a whole pair.
+        name = f"epoch-{epoch + 1}.keras"
+        self.model.save(self.folder / name)
+        previous, self.state["model"] = self.state.get("model"), name
+        write_json(self.folder / "state.json", self.state)
+        if previous is not None:
+            (self.folder / previous).unlink(missing_ok=True)
+        if self.report is not None:
+            self.report(epoch + 1, numbers)
+
+
+def public(config):
+    """The description without what is this machine's: the folder of a data file."""
+    data = {**config["data"], "name": Path(config["data"]["name"]).stem}
+    return {**config, "data": data}
+
+
+def run_name(config):
+    """A name to read, and a hash that tells apart what it does not say."""
+    config = public(config)
+    text = json.dumps(config, sort_keys=True)
+    data, network = config["data"], config["network"]
+    parts = [data["name"], *([f"if{data['imbalance']:g}"] if data.get("imbalance") else [])]
+    parts += [network["name"].replace("_", "-") + "-".join(_sizes(network))]
+    parts += [f"{config['training']['epochs']}epochs", config["method"].replace(" ", "-").lower()]
+    parts += [f"seed{config['seed']}", hashlib.sha256(text.encode()).hexdigest()[:8]]
+    return "_".join(parts)
+
+
+def _sizes(network):
+    return [str(network[key]) for key in ("depth", "width") if key in network]
+
+
+def quiet():
+    """Keeps TensorFlow's start-up messages out of the progress."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
