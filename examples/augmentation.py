@@ -1,8 +1,8 @@
 """Input pipelines by the name of their augmentation.
 
-`standard` is that of the recipes: pad, crop, flip (`keras_lpl.data.pipeline`). `modern` adds Keras's
-own `RandAugment` and `RandomErasing` (Cubuk et al., 2020; Zhong et al., 2020). `mixup` and `cutmix`
-add Keras's `MixUp` and `CutMix` to the standard one, and give soft labels.
+`standard` is that of the recipes: pad, crop, flip (`keras_lpl.data.pipeline`). `modern` adds
+Keras's own `RandAugment` and `RandomErasing` (Cubuk et al., 2020; Zhong et al., 2020). `mixup` and
+`cutmix` add Keras's `MixUp` and `CutMix` to the standard one, and give soft labels.
 """
 
 import keras
@@ -33,15 +33,15 @@ def pipelines(train, test, method, training, seed, initial_epoch=0):
     num_classes = int(y.max()) + 1
     if method.one_hot or mixes:
         y = keras.utils.to_categorical(y, num_classes)
-    plain = name == "none"
+    plain, is_modern = name == "none", name == "modern"
     batches = keras_lpl.data.pipeline(
         x,
         y,
         training["batch_size"],
         training=True,
         seed=seed,
-        mean=mean if not name == "modern" else 0.0,
-        std=std if not name == "modern" else 1.0,
+        mean=0.0 if is_modern else mean,
+        std=1.0 if is_modern else std,
         padding=0 if plain else 4,
         padding_mode=training.get("padding_mode", "constant"),
         flip=not plain,
@@ -49,7 +49,7 @@ def pipelines(train, test, method, training, seed, initial_epoch=0):
         sampling=method.sampling,
         disturb_rate=method.disturb_rate,
     )
-    if name == "modern":
+    if is_modern:
         batches = modern(batches, mean, std, seed + initial_epoch)
     elif mixes:
         batches = mixed(batches, name, seed + initial_epoch)

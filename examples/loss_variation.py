@@ -54,6 +54,9 @@ FIGURES = {
 }
 
 
+METHODS_OF = {1: ["ISDA", "logit adjustment", "LDAM"], 5: ["LPL by confidence", "LPL by frequency"]}
+
+
 def load(data, kind, seed):
     """Training and test images, as they come."""
     if kind == "long-tailed":
@@ -99,6 +102,7 @@ def run(name, options, advance):
     return {
         "method": name,
         "data": kind,
+        "images": Path(options.data).stem,
         "seed": options.seed,
         "epochs": options.epochs,
         "depth": options.depth,
@@ -127,7 +131,7 @@ def draw(results, out):
         drawn = keras_lpl.plots.loss_variation(
             variations,
             None if balanced else first["class_counts"],
-            title=f"{' and '.join(found)}: {first['data']} CIFAR-100",
+            title=f"{' and '.join(found)}: {first['data']} {first.get('images', 'cifar100')}",
         )
         drawn.savefig(out / f"{figure}.png", dpi=120)
 
@@ -137,6 +141,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="cifar100")
+    parser.add_argument("--figure", type=int, choices=METHODS_OF, help="only this one")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--depth", type=int, default=8, help="of the ResNet (default: 8)")
     parser.add_argument("--epochs", type=int, default=10)
@@ -144,6 +149,8 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("results/loss_variation"))
     options = parser.parse_args()
 
+    if options.figure is not None:
+        options.methods = METHODS_OF[options.figure]
     results = {}
     with progress_bar() as bar:
         task = bar.add_task("", total=len(options.methods) * options.epochs)

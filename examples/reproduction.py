@@ -79,8 +79,13 @@ def config_of(table, column, row, scale, seed=0, data_folder=None):
 
 def seeds_of(table, column, scale):
     """How many seeds a scale has."""
-    recipe = column.get("recipe", table.get("recipe"))
-    return tomllib.loads((RECIPES / f"{recipe}.toml").read_text())["scales"][scale]["seeds"]
+    return recipe_of(table, column)["scales"][scale]["seeds"]
+
+
+def recipe_of(table, column):
+    """How a column is trained."""
+    name = column.get("recipe", table.get("recipe"))
+    return tomllib.loads((RECIPES / f"{name}.toml").read_text())
 
 
 def candidates(config, row):
@@ -191,14 +196,12 @@ def _heading(table, column, scale, results, searched):
     config, training = results[0]["config"], results[0]["config"]["training"]
     network = config["network"]
     size = "-".join(str(network[key]) for key in ("depth", "width") if key in network)
-    where = sorted({result["backend"] for result in results})
-    return (
-        f"**{table['title']}; {column['name']}.** Scale *{scale}*: {config['data']['name']}, "
-        f"{network['name'].replace('_', ' ')} {size}, {training['epochs']} epochs, "
-        f"{training.get('precision', 'float32')}, {' and '.join(where)}; parameters "
-        + (
-            "searched on held-out training data."
-            if searched
-            else "as in the recipe file, not searched."
-        )
-    )
+    parts = [
+        config["data"]["name"],
+        f"{network['name'].replace('_', ' ')} {size}",
+        f"{training['epochs']} epochs",
+        training.get("precision", "float32"),
+        " and ".join(sorted({result["backend"] for result in results})),
+        f"parameters {'searched on held-out training data' if searched else 'not searched'}",
+    ]
+    return f"**{table['title']}; {column['name']}.** Scale *{scale}*: {', '.join(parts)}."

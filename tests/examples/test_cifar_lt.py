@@ -44,29 +44,68 @@ def run(example, monkeypatch, data, out, method="LPL"):
 
 
 def test_resumes_where_it_stopped(example, monkeypatch, data, tmp_path, capsys):
+    import training
+
     whole = run(example, monkeypatch, data, tmp_path / "whole")
-    assert [len(whole["curve"]), whole["arguments"]["epochs"]] == [4, 4]
+    assert [len(whole["curve"]), whole["config"]["training"]["epochs"]] == [4, 4]
     assert not list((tmp_path / "whole").glob("*/*.keras")), "the model of a finished run is left"
 
-    show = example.ShowEpoch.on_epoch_end
+    end = training.SaveEachEpoch.on_epoch_end
 
     def stop_after_two(self, epoch, logs=None):
-        show(self, epoch, logs)
+        end(self, epoch, logs)
         if epoch == 1:
             raise KeyboardInterrupt
 
     out = tmp_path / "parts"
     with monkeypatch.context() as patch:
-        patch.setattr(example.ShowEpoch, "on_epoch_end", stop_after_two)
+        patch.setattr(training.SaveEachEpoch, "on_epoch_end", stop_after_two)
         with pytest.raises(KeyboardInterrupt):
             run(example, monkeypatch, data, out)
     assert not list(out.glob("*.json"))
+    capsys.readouterr()
     resumed = run(example, monkeypatch, data, out)
-    assert "going on after epoch 2" in capsys.readouterr().out
+    assert "epoch 2/4" not in (said := capsys.readouterr().out)
+    assert "epoch 3/4" in said
     for one, other in zip(whole["curve"], resumed["curve"], strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
     assert resumed["class_counts"] == whole["class_counts"] == [24, 12, 6]
+    assert resumed["config"]["data"]["name"] == "tiny"  # no path of this machine
 
     again = run(example, monkeypatch, data, out)
     assert again == resumed
-    assert "already there" in capsys.readouterr().out
+    assert "min left" not in capsys.readouterr().out
+
+
+def test_a_lost_run_says_so_and_writes_no_result(example, monkeypatch, data, tmp_path):
+    import training
+
+    monkeypatch.setattr(training, "learning_rate", lambda epoch, settings: 1e30)
+    with pytest.raises(RuntimeError, match="NaN after epoch"):
+        run(example, monkeypatch, data, tmp_path)
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("name", ["none", "standard", "modern", "mixup", "cutmix"])
+def test_augmentations(example, name):
+    import augmentation
+    from methods import METHODS
+
+    rng = np.random.default_rng(0)
+    y = np.arange(32) % 4
+    x = (rng.integers(0, 60, (32, 8, 8, 3)) + 60 * y[:, None, None, None]).astype("uint8")
+    settings = {"batch_size": 16, "augmentation": name}
+    train, test = augmentation.pipelines((x, y), (x, y), METHODS["LPL"], settings, seed=0)
+    batches = list(train.as_numpy_iterator())
+    assert [images.shape for images, _ in batches] == [(16, 8, 8, 3)] * 2
+    (images, labels), (plain, _) = batches[0], next(iter(test.as_numpy_iterator()))
+    assert np.isfinite(images).all()
+    assert abs(images.mean()) < 1.5  # normalised, whatever was done to them
+    if name in ("mixup", "cutmix"):
+        np.testing.assert_allclose(labels.sum(axis=1), 1.0, rtol=1e-5)
+        assert ((labels > 0.01) & (labels < 0.99)).any()
+    else:
+        assert sorted(np.concatenate([labels for _, labels in batches])) == sorted(y)
+    seen = {image.round(3).tobytes() for image in plain}
+    unchanged = sum(image.round(3).tobytes() in seen for image in images)
+    assert (unchanged == len(images)) if name == "none" else (unchanged < len(images))

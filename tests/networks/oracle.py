@@ -86,6 +86,34 @@ def wide_block(x, filters, strides, weights, name):
     return y + x
 
 
+def bottleneck(x, filters, strides, weights, name):
+    def conv_norm(x, suffix, strides=1):
+        y = conv(x, weights(f"{name}_conv{suffix}", "kernel"), strides)
+        return norm(y, weights, f"{name}_norm{suffix}")
+
+    y = relu(conv_norm(x, 1))
+    y = relu(conv_norm(y, 2, strides))
+    y = conv_norm(y, 3)
+    if weights.has(f"{name}_shortcut"):
+        x = conv(x, weights(f"{name}_shortcut", "kernel"), strides)
+        x = norm(x, weights, f"{name}_shortcut_norm")
+    return relu(y + x)
+
+
+def bottleneck_logits(model, images, num_blocks):
+    """The logits of the bottleneck ResNet."""
+    weights = Weights(model)
+    # Three zeros on each side, of which `conv` adds one.
+    x = np.pad(images.astype("float64"), ((0, 0), (2, 2), (2, 2), (0, 0)))
+    x = relu(norm(conv(x, weights("stem_conv", "kernel"), 1), weights, "stem_norm"))
+    for stage in (1, 2, 3):
+        for index in range(1, num_blocks + 1):
+            strides = 2 if stage > 1 and index == 1 else 1
+            x = bottleneck(x, 8 * 2**stage, strides, weights, f"stage{stage}_block{index}")
+    x = norm(x, weights, "final_norm")
+    return dense(x.mean(axis=(1, 2)), weights, "head")
+
+
 def logits(model, images, num_blocks, width=None):
     """The logits of a ResNet or SE-ResNet, or with `width` of a wide ResNet."""
     weights = Weights(model)

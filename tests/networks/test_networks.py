@@ -9,6 +9,7 @@ from keras_lpl import networks
 from tests.networks import oracle
 
 SMALL = {
+    "bottleneck_resnet": lambda **kwargs: networks.bottleneck_resnet(1, **kwargs),
     "resnet": lambda **kwargs: networks.resnet(8, **kwargs),
     "se_resnet": lambda **kwargs: networks.se_resnet(8, **kwargs),
     "wide_resnet": lambda **kwargs: networks.wide_resnet(10, 2, **kwargs),
@@ -59,6 +60,9 @@ def penalty(model):
         (lambda: networks.wide_resnet(16, 8), 10_961_370),
         (lambda: networks.wide_resnet(28, 10), 36_479_194),
         (lambda: networks.wide_resnet(28, 10, num_classes=100), 36_536_884),
+        # As the released code of LPL has it.
+        (lambda: networks.bottleneck_resnet(), 300_762),
+        (lambda: networks.bottleneck_resnet(num_classes=100), 306_612),
         # Two 1x1 convolutions and their norms over option A.
         (lambda: networks.resnet(32, shortcut="project"), 464_154 + 16 * 32 + 64 + 32 * 64 + 128),
         # 18 gates for each of 16, 32 and 64 channels over ResNet-110: c -> c / 16 -> c.
@@ -74,6 +78,8 @@ def penalty(model):
         "wrn-16-8",
         "wrn-28-10",
         "wrn-28-10, 100 classes",
+        "bottleneck resnet",
+        "bottleneck resnet, 100 classes",
         "resnet-32, projection",
         "se-resnet-110",
     ],
@@ -106,6 +112,16 @@ def test_logits_are_the_papers(model, num_blocks, width, rng):
     randomize(model)
     images = rng.normal(size=(3, *model.input_shape[1:])).astype("float32")
     expected = oracle.logits(model, images, num_blocks, width)
+    actual = model.predict(images, verbose=0)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_logits_are_the_released_bottleneck_networks(rng):
+    keras.utils.set_random_seed(0)
+    model = networks.bottleneck_resnet(2, (8, 6, 3), 4)
+    randomize(model)
+    images = rng.normal(size=(3, 8, 6, 3)).astype("float32")
+    expected = oracle.bottleneck_logits(model, images, 2)
     actual = model.predict(images, verbose=0)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
@@ -144,7 +160,8 @@ def test_channels_last_whatever_the_configuration(build):
     assert {getattr(layer, "data_format", "channels_last") for layer in model.layers} == {
         "channels_last"
     }
-    assert model.get_layer("features").input.shape[1:3] == (2, 3)
+    grown = (3, 4) if "bottleneck" in model.name else (2, 3)  # by its wide padding
+    assert model.get_layer("features").input.shape[1:3] == grown
     norms = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
     assert {norm.axis for norm in norms} == {-1}
 
@@ -226,7 +243,9 @@ def test_dropout_stands_between_the_convolutions_of_a_block(build):
     assert [layer.rate for layer in dropouts] == [0.3] * 3
     for layer in dropouts:
         block = layer.name.removesuffix("_dropout")
-        assert model.get_layer(f"{block}_conv2").input is layer.output
+        after = f"{block}_conv2_padding"  # a strided convolution pads by a layer of its own
+        after = after if after in names else f"{block}_conv2"
+        assert model.get_layer(after).input is layer.output
         assert names.index(f"{block}_conv1") < names.index(layer.name)
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in build().layers)
 
