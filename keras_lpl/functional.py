@@ -18,27 +18,17 @@ everything can be compiled; a label that is not a class, or a logit that is not 
 own sample's result NaN and touches no other.
 """
 
-import functools
 import math
 
 import keras
 from keras import ops
 
 from keras_lpl import _checks
+from keras_lpl._ascent import shift_of_classes, shift_of_soft_labels
 from keras_lpl._numerics import divide_or_zero
 
 # Rounding must not cost a step: 0.3 / 0.1 is 2.9999999999999996, and means 3.
 _STEP_ROUNDING = 1e-6
-
-# The loop goes on with a quarter of the rows at a time, down to about eight.
-_SHRINK = 4
-_FEWEST_ROWS = 8
-
-# Class means of so many rows are taken by a matrix product, of more by sums over segments.
-_MOST_ROWS_OF_MATRIX = 64
-
-# Stands in for a batch size that is not known while code is traced.
-_USUAL_BATCH = 256
 
 
 # --- Confidence and cross-entropy -----------------------------------------------------------
@@ -325,179 +315,9 @@ def perturb_logits(
     weight = _effective_weight(labels, logits, sample_weight)
     rate = _to_float(direction, fixed.dtype) * step_size
     num_steps = ops.cast(ops.convert_to_tensor(num_steps), "int32")
-    find_shift = _shift_of_soft_labels if len(labels.shape) == 2 else _shift_of_classes
+    find_shift = shift_of_soft_labels if len(labels.shape) == 2 else shift_of_classes
     shift = find_shift(labels, fixed, rate, num_steps, normalize_gradient, weight)
     return logits + ops.stop_gradient(shift)
-
-
-def _shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight):
-    """Algorithm 2 for class indices. Returns `delta_{y_i}`, `(batch, num_classes)`.
-
-    Each sample has the `delta` of its class beside it, so that arrays have `batch` rows however
-    many classes there are. The samples of the classes with the most steps come first, and the loop
-    goes on with ever fewer rows, as most classes are done long before the last one.
-    """
-    batch, classes = ops.shape(logits)[0], logits.shape[-1]
-    known = ops.maximum(labels, 0)
-    total = ops.segment_sum(weight, known, num_segments=classes)
-    steps = ops.where(ops.take(total, known) > 0, ops.take(num_steps, known), 0)
-
-    order = ops.argsort(-steps)
-    sorted_known = ops.take(known, order)
-    share = divide_or_zero(weight, ops.take(total, known))  # of a sample in its class
-    rows = ops.arange(batch, dtype="int32")
-    # The first row of each class stands for it: it is there as long as any row of the class is.
-    first_row = -ops.segment_max(-rows, sorted_known, num_segments=classes)
-    columns = (
-        ops.take(logits, order, axis=0),
-        ops.take(first_row, sorted_known),
-        ops.take(share, order)[:, None],
-        ops.one_hot(sorted_known, classes, dtype="bool"),
-        ops.take(rate, sorted_known)[:, None],
-        ops.take(steps, order)[:, None],
-    )
-
-    delta, done, start = ops.zeros_like(logits), [], 0
-    sizes = _numbers_of_rows(batch if logits.shape[0] is None else logits.shape[0])
-    for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
-        # Every row from `next_size` on has finished when this one has.
-        end = ops.take(columns[-1], ops.minimum(next_size, batch - 1))
-        active = tuple(column[:size] for column in columns)
-        is_small = _is_small(size, is_last=len(done) + 1 == len(sizes))
-        delta = _run(start, end, delta, active, is_small, bool(normalize_gradient))
-        done.append(delta[next_size:])
-        delta, start = delta[:next_size], end
-    shift = ops.take(ops.concatenate(done[::-1], axis=0), ops.argsort(order), axis=0)
-    return ops.where(labels[:, None] < 0, math.nan, shift)
-
-
-def _numbers_of_rows(batch):
-    """How many rows the loop goes on with: all of them, a quarter, a sixteenth ..."""
-    if not isinstance(batch, int):  # TensorFlow may not know while it traces
-        return [batch, *(ops.maximum(batch // _SHRINK**power, 1) for power in (1, 2))]
-    sizes = [batch]
-    while sizes[-1] // _SHRINK >= _FEWEST_ROWS:
-        sizes.append(sizes[-1] // _SHRINK)
-    return sizes
-
-
-def _is_small(size, is_last):
-    """Whether class means are taken by a matrix of the shares, `(size, size)`."""
-    return size <= _MOST_ROWS_OF_MATRIX if isinstance(size, int) else is_last
-
-
-def _run(start, end, delta, active, by_matrix, normalize_gradient):
-    logits, row, share, is_true_class, rate, steps = active
-    if by_matrix:
-        same = ops.equal(row[:, None], row[None, :])
-        row = ops.where(same, ops.transpose(share), 0.0)
-    state = (delta, logits, row, share, is_true_class, rate, steps)
-    return ops.fori_loop(start, end, _step_of_classes(by_matrix, normalize_gradient), state)[0]
-
-
-# The loop bodies are made once and get all they need as state: JAX, run eagerly, compiles a loop
-# for every new function it is given.
-@functools.cache
-def _step_of_classes(by_matrix, normalize_gradient):
-    def step(k, state):
-        delta, logits, row, share, is_true_class, rate, steps = state
-        probability = ops.softmax(logits + delta, axis=-1)
-        others = ops.where(is_true_class, 0.0, probability)
-        if by_matrix:
-            mean = ops.matmul(row, others)
-        else:
-            mean = ops.segment_sum(share * others, row, num_segments=ops.shape(logits)[0])
-            mean = ops.take(mean, row, axis=0)
-        # g_c is `mean` with minus its sum at c: p - 1 would lose all digits of a small 1 - p.
-        total = ops.sum(mean, axis=-1, keepdims=True)
-        if normalize_gradient:
-            # Scaled by its largest entry, total, so that the squares do not underflow.
-            mean = mean / ops.where(total > 0, total, 1.0)
-            length = ops.sqrt(1 + ops.sum(ops.square(mean), axis=-1, keepdims=True))
-            moves = ops.logical_and(k < steps, total > 0)
-            scale, total = ops.where(moves, rate / length, 0.0), 1.0
-        else:
-            scale = ops.where(k < steps, rate, 0.0)
-        delta = delta + scale * ops.where(is_true_class, -total, mean)
-        return delta, *state[1:]
-
-    return step
-
-
-def _shift_of_soft_labels(labels, logits, rate, num_steps, normalize_gradient, weight):
-    """Algorithm 2 for soft labels. Returns `sum_c y_ic delta_c`, `(batch, num_classes)`.
-
-    In matrices, with `Y` the labels, `W` the weights, `N` the weight of each class and `R` the
-    rows `p_i - y_i`: all gradients at once are `G = N^-1 Y' W R`, of `num_classes` rows.
-    """
-    member = labels * weight[:, None]
-    member = divide_or_zero(member, ops.sum(member, axis=0))  # columns sum to 1, or are all 0
-    num_steps = ops.where(ops.max(member, axis=0) > 0, num_steps, 0)
-    constants = (labels, logits, member, rate, num_steps)
-    classes, batch = logits.shape[-1], logits.shape[0]
-    # The smaller of (classes, classes) and (batch, batch); TensorFlow may not know the batch size.
-    if classes <= (_USUAL_BATCH if batch is None else batch):
-        step = _step_of_soft_classes(bool(normalize_gradient))
-        delta = ops.zeros((classes, classes), dtype=logits.dtype)
-        delta = ops.fori_loop(0, ops.max(num_steps), step, (delta, *constants))[0]
-        return ops.matmul(labels, delta)
-    step = _step_of_soft_samples(bool(normalize_gradient))
-    return ops.fori_loop(0, ops.max(num_steps), step, (ops.zeros_like(logits), *constants))[0]
-
-
-@functools.cache
-def _step_of_soft_classes(normalize_gradient):
-    """Moves `delta`, `(num_classes, num_classes)`."""
-
-    def step(k, state):
-        delta, labels, logits, member, rate, num_steps = state
-        residual = _residual(labels, logits + ops.matmul(labels, delta))
-        gradient = ops.matmul(ops.transpose(member), residual)
-        if normalize_gradient:
-            largest = ops.max(ops.abs(gradient), axis=-1, keepdims=True)
-            gradient = _unit_rows(divide_or_zero(gradient, largest))
-        delta = delta + ops.where(k < num_steps, rate, 0.0)[:, None] * gradient
-        return delta, *state[1:]
-
-    return step
-
-
-@functools.cache
-def _step_of_soft_samples(normalize_gradient):
-    """Moves `Y delta`, `(batch, num_classes)`, by way of a `(batch, batch)` array."""
-
-    def step(k, state):
-        shift, labels, logits, member, rate, num_steps = state
-        residual = _residual(labels, logits + shift)
-        factor = ops.where(k < num_steps, rate, 0.0)
-        if normalize_gradient:
-            # |g_c|^2 = m_c' (R R') m_c, so G itself is not needed. Rows and columns are scaled
-            # by their largest entries, so that nothing underflows. The square loses digits where
-            # the rows of a class all but cancel; labels of mixup or smoothing are far from that.
-            size = ops.max(ops.abs(residual), axis=-1, keepdims=True)
-            unit = divide_or_zero(residual, size)
-            weight = member * size
-            largest = ops.max(weight, axis=0)
-            weight = divide_or_zero(weight, largest)
-            gram = ops.matmul(unit, ops.transpose(unit))
-            square = ops.sum(weight * ops.matmul(gram, weight), axis=0)
-            factor = divide_or_zero(factor, largest * ops.sqrt(ops.maximum(square, 0.0)))
-        shift = shift + ops.matmul(ops.matmul(labels * factor, ops.transpose(member)), residual)
-        return shift, *state[1:]
-
-    return step
-
-
-def _residual(labels, logits):
-    """`softmax(u) - y`, without the cancellation where a probability is all but 1."""
-    largest = ops.max(logits, axis=-1, keepdims=True)
-    is_largest = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="bool")
-    others = ops.where(is_largest, 0.0, ops.exp(logits - largest))
-    total = ops.sum(others, axis=-1, keepdims=True)
-    probability = ops.where(is_largest, 1.0, others) / (1 + total)
-    rest = ops.where(is_largest, total / (1 + total), 1 - probability)
-    # (1 - y) stands for the sum of the other labels, whether or not rounding left it so.
-    return probability * (1 - labels) - labels * rest
 
 
 # --- Helpers --------------------------------------------------------------------------------
@@ -538,11 +358,6 @@ def _effective_weight(labels, logits, sample_weight):
         return usable
     sample_weight = ops.reshape(ops.convert_to_tensor(sample_weight), (-1,))
     return usable * ops.cast(sample_weight, logits.dtype)
-
-
-def _unit_rows(x):
-    """Rows of length 1; rows of zeros stay. Entries must be of a size that can be squared."""
-    return divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
 
 
 def _confidence_threshold(confidence, threshold, weight):

@@ -20,6 +20,7 @@ ROOMS = [
     "_typing",
     "_checks",
     "_numerics",
+    "_ascent",
     "functional",
     "layers",
     "perturbations",
