@@ -1,5 +1,6 @@
 """Arithmetic that the rooms above share."""
 
+import keras
 from keras import ops
 
 
@@ -12,3 +13,65 @@ def divide_or_zero(numerator, denominator):
 def unit_rows(x):
     """Rows of length 1; rows of zeros stay. Entries must be of a size that can be squared."""
     return divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
+
+
+def replace_rows(array, rows, num_rows, new_row):
+    """`array` with other rows at some places.
+
+    Args:
+        array: `(n, ...)`.
+        rows: int32, at least `num_rows` places, all different.
+        num_rows: Scalar int, how many of them are meant.
+        new_row: `new_row(row, old)` returns what is to stand at the place `row`, a scalar, where
+            `old` stood.
+
+    Returns:
+        Like `array`. Compiled, the rows are written in place if nobody else needs the old ones.
+    """
+    if keras.config.backend() == "torch":  # where `slice_update` copies the whole array
+        replaced = list(array)
+        for row in ops.convert_to_numpy(rows)[: int(num_rows)].tolist():
+            replaced[row] = new_row(row, replaced[row])
+        return ops.stack(replaced)
+
+    def write(i, array):
+        row = ops.take(rows, i)
+        start = (row, *(0 for _ in array.shape[1:]))
+        # Read from what the loop carries: a second reader of `array` would make it a copy.
+        old = ops.slice(array, start, (1, *array.shape[1:]))[0]
+        return ops.slice_update(array, start, new_row(row, old)[None])
+
+    return ops.fori_loop(0, num_rows, write, array)
+
+
+def stack_rows(of_row, num_rows, num_present, shapes, dtype):
+    """Arrays whose rows are computed one after the other.
+
+    Args:
+        of_row: `of_row(i)` returns a tuple of tensors, for a scalar `i`.
+        num_rows: How many rows the arrays have.
+        num_present: Scalar int, how many of them are computed; the others are 0.
+        shapes: The shape of each tensor of the tuple.
+        dtype: Their dtype.
+
+    Returns:
+        A tuple of arrays `(num_rows, *shape)`.
+    """
+    if keras.config.backend() == "torch":
+        rows = [of_row(i) for i in range(int(num_present))]
+        rest = [(num_rows - len(rows), *shape) for shape in shapes]
+        parts = [ops.stack(part) for part in zip(*rows, strict=True)] or [None] * len(shapes)
+        zeros = [ops.zeros(shape, dtype=dtype) for shape in rest]
+        return tuple(
+            end if part is None else ops.concatenate([part, end])
+            for part, end in zip(parts, zeros, strict=True)
+        )
+
+    def write(i, arrays):
+        return tuple(
+            ops.slice_update(array, (i, *(0 for _ in shape)), row[None])
+            for array, shape, row in zip(arrays, shapes, of_row(i), strict=True)
+        )
+
+    start = tuple(ops.zeros((num_rows, *shape), dtype=dtype) for shape in shapes)
+    return ops.fori_loop(0, num_present, write, start)

@@ -3,25 +3,16 @@
 from keras import ops
 
 from keras_lpl import _checks, functional
-from keras_lpl._numerics import divide_or_zero
+from keras_lpl._numerics import divide_or_zero, replace_rows
 from keras_lpl.layers.running_statistics import RunningStatistic
 
-# Samples whose products are taken at a time, and numbers in the largest array of a few classes.
-_WINDOW = 32
-_LARGEST_ARRAY = 2**22
+# Samples of a class whose products are taken at a time.
+_WINDOW = 4
+_WINDOW_OF_SOFT_LABELS = 32
 
-
-def classes_at_a_time(*sizes, divides=None):
-    """How many classes to work on at a time, for arrays `(classes, sizes[0], max(sizes[1:]))`.
-
-    Args:
-        *sizes: The other axes: the first one, and those that may come second.
-        divides: A number of classes that must be a multiple of it.
-    """
-    chunk = max(1, _LARGEST_ARRAY // (sizes[0] * max(sizes[1:])))
-    if divides is None:
-        return chunk
-    return max(c for c in range(1, min(chunk, divides) + 1) if divides % c == 0)
+# All classes are worked on at once while their arrays have no more numbers than this, which fits
+# into a processor's cache; else one at a time.
+MANY_NUMBERS = 2**20
 
 
 class RunningClassCounts(RunningStatistic):
@@ -150,56 +141,81 @@ class RunningMoments(RunningStatistic):
         return (1 - share) * self.covariance + share * (of_batch + (1 - share) * ops.square(gap))
 
     def _covariances(self, labels, membership, features, count, mean, share, gap):
-        """A few classes at a time, so that no array is larger than the covariances themselves.
+        """All classes at once if they are small, else those of the batch one after the other.
 
-        Samples of a class are brought together, and only the part of them that holds the classes at
-        hand is looked at, in windows of a fixed size.
+        Each class looks at its own samples only, which lie together, a few at a time.
         """
         num_classes, num_features = self.mean.shape
-        chunk = classes_at_a_time(num_features, num_features, _WINDOW, divides=num_classes)
         batch = ops.shape(features)[0]
-        order = ops.arange(batch, dtype="int32")
         if len(labels.shape) == 1:
-            order = ops.cast(ops.argsort(ops.convert_to_tensor(labels)), "int32")
-        features, membership = (
-            ops.take(features, order, axis=0),
-            ops.take(membership, order, axis=0),
-        )
+            order, first, end = _by_class(labels, num_classes)
+            features = ops.take(features, order, axis=0)
+            membership = ops.take(membership, order, axis=0)
+            window = _WINDOW
+        else:  # any sample may have a part in any class
+            first = ops.zeros((num_classes,), dtype="int32")
+            end = first + ops.cast(batch, "int32")
+            window = _WINDOW_OF_SOFT_LABELS
+        # Of a sample in the new covariance of each class.
+        weight = ops.transpose(divide_or_zero(share, count)) * membership
+        scale = (share * (1 - share))[:, 0]
 
-        def of_chunk(inputs):
-            covariance, membership, count, mean, share, gap = inputs
-            is_member = ops.max(membership, axis=0) > 0
-            rows = ops.arange(batch, dtype="int32")
-            first = ops.min(ops.where(is_member, rows, batch)) // _WINDOW
-            end = ops.max(ops.where(is_member, rows + _WINDOW, 0)) // _WINDOW
+        def of_classes(classes, covariance):
+            """New covariances of some classes."""
+            start, stop = ops.take(first, classes), ops.take(end, classes)
+            its_mean = ops.take(mean, classes, axis=0)[:, None]
+            its_gap = ops.take(gap, classes, axis=0)
+            of_gap = ops.take(scale, classes)[:, None, None] * (
+                its_gap[:, :, None] * its_gap[:, None, :]
+            )
+            kept = 1 - ops.take(share, classes, axis=0)[:, :, None]
+            total = kept * covariance + of_gap
 
             def add_window(i, total):
-                row = i * _WINDOW + ops.arange(_WINDOW, dtype="int32")
-                inside = ops.cast(row < batch, "float32")
+                row = start[:, None] + i * window + ops.arange(window, dtype="int32")
+                inside = ops.cast(row < stop[:, None], "float32")
                 row = ops.minimum(row, batch - 1)
-                weight = ops.take(membership, row, axis=1) * inside
-                around = ops.take(features, row, axis=0)[None] - mean[:, None]
-                weighted = ops.transpose(around * weight[:, :, None], (0, 2, 1))
-                return total + ops.matmul(weighted, around)
+                around = ops.take(features, row, axis=0) - its_mean
+                factor = ops.take(ops.reshape(weight, (-1,)), row * num_classes + classes[:, None])
+                weighted = around * (factor * inside)[:, :, None]
+                return total + ops.matmul(ops.transpose(weighted, (0, 2, 1)), around)
 
-            def with_batch():
-                total = ops.fori_loop(first, end, add_window, ops.zeros_like(covariance))
-                of_batch = divide_or_zero(total, count[:, :, None])
-                of_gap = gap[:, :, None] * gap[:, None, :]
-                w = share[:, :, None]
-                return (1 - w) * covariance + w * (of_batch + (1 - w) * of_gap)
+            num_windows = (ops.max(stop - start) + window - 1) // window
+            return ops.fori_loop(0, num_windows, add_window, total)
 
-            return ops.cond(end > first, with_batch, lambda: covariance)
+        covariance = ops.convert_to_tensor(self.covariance)
+        if num_classes * num_features**2 <= MANY_NUMBERS:
+            return of_classes(ops.arange(num_classes, dtype="int32"), covariance)
+        order, num_present = present_first(count[:, 0] > 0)
 
-        def in_chunks(x):
-            x = ops.convert_to_tensor(x)
-            return ops.reshape(x, (num_classes // chunk, chunk, *x.shape[1:]))
+        def of_class(row, old):
+            return of_classes(ops.reshape(ops.cast(row, "int32"), (1,)), old[None])[0]
 
-        by_class = ops.transpose(membership)
-        by_class = ops.reshape(by_class, (num_classes // chunk, chunk, batch))
-        rest = (in_chunks(x) for x in (count, mean, share, gap))
-        chunks = ops.map(of_chunk, (in_chunks(self.covariance), by_class, *rest))
-        return ops.reshape(chunks, self.covariance.shape)
+        return replace_rows(covariance, order, num_present, of_class)
+
+
+def _by_class(labels, num_classes):
+    """Brings the samples of each class together.
+
+    Returns:
+        `(order, first, end)`: the samples in order of their classes, and where each class begins
+        and ends there.
+    """
+    labels = ops.cast(ops.convert_to_tensor(labels), "int32")
+    order = ops.argsort(labels)
+    labels = ops.take(labels, order)
+    classes = ops.arange(num_classes, dtype="int32")
+    first = ops.searchsorted(labels, classes, side="left")
+    end = ops.searchsorted(labels, classes, side="right")
+    return order, ops.cast(first, "int32"), ops.cast(end, "int32")
+
+
+def present_first(is_present):
+    """The classes, those that are present first, and how many these are."""
+    num_classes = is_present.shape[0]
+    classes = ops.arange(num_classes, dtype="int32")
+    order = ops.argsort(ops.where(is_present, classes, classes + num_classes))
+    return ops.cast(order, "int32"), ops.sum(ops.cast(is_present, "int32"))
 
 
 class StepCounter(RunningStatistic):

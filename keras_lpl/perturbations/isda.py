@@ -9,7 +9,8 @@ covariance of the features of class `y`; `lambda = strength * t / T`.
 from keras import ops
 
 from keras_lpl import _checks
-from keras_lpl.layers.class_statistics import RunningMoments, classes_at_a_time
+from keras_lpl._numerics import stack_rows
+from keras_lpl.layers.class_statistics import MANY_NUMBERS, RunningMoments, present_first
 from keras_lpl.layers.cosine_dense import warn_of_cosine_head
 from keras_lpl.perturbations.base import Perturbation, register
 
@@ -95,77 +96,113 @@ def spread_of_diagonal(labels, kernel, variance):
 def spread_of_full(labels, kernel, covariance):
     """`(w_c - w_y)' Sigma_y (w_c - w_y)`, `(batch, num_classes)`, for the classes of the batch.
 
-    A few classes at a time, so that no array is large, and only those that are present.
+    All classes at once if they are small, else those of the batch one after the other, so that no
+    array is large.
 
     Args:
         labels: As in `spread_of_diagonal`.
         kernel: `(num_features, num_classes)`.
-        covariance: `(num_classes, num_features, num_features)`. A constant.
+        covariance: `(num_classes, num_features, num_features)`, symmetric. A constant.
     """
     covariance = ops.stop_gradient(covariance)
     num_features, num_classes = kernel.shape
-    chunk = min(num_classes, classes_at_a_time(num_features, num_features, num_classes))
-    order, slot, num_present = _present_first(labels, num_classes, chunk)
-    num_chunks = (num_present + chunk - 1) // chunk
+    if num_classes * num_features * max(num_features, num_classes) <= MANY_NUMBERS:
+        return _of_samples(labels, _spread_of_all(kernel, covariance))
+    order, num_present = present_first(_is_present(labels, num_classes))
+    num_slots = num_classes
+    if len(labels.shape) == 1 and labels.shape[0] is not None:
+        num_slots = min(num_classes, labels.shape[0])  # a batch has no more classes than samples
+    spread = _spread_one_by_one(kernel, covariance, order[:num_slots], num_present)
+    slot = ops.argsort(order)  # of each class; those that are absent have none, and are not read
+    return _of_samples(labels, ops.take(spread, ops.minimum(slot, num_slots - 1), axis=0))
 
-    # Differentiated by hand: automatic differentiation would keep the intermediate arrays of every
-    # class until the backward pass, and does not take loops of unknown length.
+
+# Both forms are differentiated by hand: automatic differentiation would keep several arrays of
+# every class until the backward pass, and does not know that a covariance is symmetric: the
+# gradient of `d' S d` is `2 S d`, and `S d` is at hand.
+
+
+def _spread_of_all(kernel, covariance):
+    """`(num_classes, num_classes)`: row `k` with the covariance of class `k`."""
+    num_features, num_classes = kernel.shape
+    classes = ops.arange(num_classes, dtype="int32")
+
     @ops.custom_gradient
-    def of_slots(kernel):
-        def differences(i):
-            """`d_kc = w_c - w_k` and `Sigma_k d_kc`, both `(chunk, num_features, num_classes)`."""
-            classes = ops.slice(order, (i * chunk,), (chunk,))
-            sigma = ops.take(covariance, classes, axis=0)
-            # As one product of two matrices, which is faster than many small ones.
-            rows = ops.reshape(sigma, (chunk * num_features, num_features))
-            moved = ops.reshape(ops.matmul(rows, kernel), (chunk, num_features, num_classes))
-            own = ops.transpose(ops.take(kernel, classes, axis=1))[:, :, None]
-            moved_own = ops.take_along_axis(moved, classes[:, None, None], axis=2)
-            return classes, kernel[None] - own, moved - moved_own
-
-        def add_spread(i, spread):
-            _, difference, moved = differences(i)
-            return ops.slice_update(spread, (i * chunk, 0), ops.sum(difference * moved, axis=1))
+    def of_classes(kernel):
+        # As one product of two matrices, which is faster than many small ones.
+        rows = ops.reshape(covariance, (num_classes * num_features, num_features))
+        moved = ops.reshape(ops.matmul(rows, kernel), (num_classes, num_features, num_classes))
+        moved = moved - ops.take_along_axis(moved, classes[:, None, None], axis=2)
+        difference = kernel[None] - ops.transpose(kernel)[:, :, None]
 
         def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
+            upstream = ops.convert_to_tensor(args[0] if upstream is None else upstream)
+            return _gradient_of_kernel(2 * moved * upstream[:, None, :], classes)
 
-            def add_gradient(i, total):
-                classes, _, moved = differences(i)
-                weight = ops.slice(upstream, (i * chunk, 0), (chunk, num_classes))
-                moved = 2 * moved * weight[:, None, :]
-                own = ops.one_hot(classes, num_classes, dtype=kernel.dtype)
-                back = ops.matmul(ops.transpose(ops.sum(moved, axis=2)), own)
-                return total + ops.sum(moved, axis=0) - back
+        return ops.sum(difference * moved, axis=1), gradient
 
-            return ops.fori_loop(0, num_chunks, add_gradient, ops.zeros_like(kernel))
-
-        start = ops.zeros((order.shape[0], num_classes), dtype=kernel.dtype)
-        return ops.fori_loop(0, num_chunks, add_spread, start), gradient
-
-    of_classes = ops.take(of_slots(kernel), slot, axis=0)
-    return _of_samples(labels, of_classes)
+    # By rows that are not gathered, so that TensorFlow's gradient is not sparse.
+    return of_classes(kernel) * 1.0
 
 
-def _present_first(labels, num_classes, chunk):
-    """Orders the classes, those of the batch first, in whole chunks.
+def _spread_one_by_one(kernel, covariance, order, num_present):
+    """The rows of `_spread_of_all` for the first `num_present` classes of `order`; 0 beyond."""
+    num_features, num_classes = kernel.shape
+    num_slots = order.shape[0]
+    shapes = ((num_classes,), (num_features, num_classes))
+    # `Sigma_k d` is kept for the backward pass unless that takes more than the covariances do.
+    keep = num_slots <= max(num_features, MANY_NUMBERS // (num_features * num_classes))
 
-    Returns:
-        `(order, slot, num_present)`: class of each slot, `(slots,)`, filled up with the last class;
-        slot of each class, `(num_classes,)`; and how many classes the batch has.
-    """
-    classes = ops.arange(num_classes, dtype="int32")
+    @ops.custom_gradient
+    def of_slots(kernel):
+        def of_slot(i):
+            row = ops.take(order, i)
+            sigma = ops.slice(covariance, (row, 0, 0), (1, num_features, num_features))[0]
+            moved = ops.matmul(sigma, kernel)
+            moved = moved - ops.slice(moved, (0, row), (num_features, 1))
+            difference = kernel - ops.slice(kernel, (0, row), (num_features, 1))
+            return ops.sum(difference * moved, axis=0), moved
+
+        def spread_of_slot(i):
+            return of_slot(i)[:1]
+
+        spread, *kept = stack_rows(
+            of_slot if keep else spread_of_slot,
+            num_slots,
+            num_present,
+            shapes if keep else shapes[:1],
+            kernel.dtype,
+        )
+
+        def gradient(*args, upstream=None):
+            upstream = ops.convert_to_tensor(args[0] if upstream is None else upstream)
+            if keep:
+                return _gradient_of_kernel(2 * kept[0] * upstream[:, None, :], order)
+
+            def add(i, total):
+                weighted = 2 * of_slot(i)[1] * ops.take(upstream, i, axis=0)
+                return total + _gradient_of_kernel(weighted[None], ops.take(order, i)[None])
+
+            return ops.fori_loop(0, num_present, add, ops.zeros_like(kernel))
+
+        return spread, gradient
+
+    return of_slots(kernel) * 1.0
+
+
+def _gradient_of_kernel(weighted, classes):
+    """What is due to `w_c` less what is due to `w_k`, of `(classes, num_features, num_classes)`."""
+    own = ops.one_hot(classes, weighted.shape[-1], dtype=weighted.dtype)
+    back = ops.matmul(ops.transpose(ops.sum(weighted, axis=2)), own)
+    return ops.sum(weighted, axis=0) - back
+
+
+def _is_present(labels, num_classes):
+    """Which classes the batch has, `(num_classes,)`."""
     if len(labels.shape) == 2:
-        present = ops.any(labels > 0, axis=0)
-    else:
-        known = ops.maximum(labels, 0)
-        present = ops.segment_max(ops.ones_like(known), known, num_segments=num_classes) > 0
-    order = ops.argsort(ops.where(present, classes, classes + num_classes))
-    order = ops.cast(order, "int32")
-    slot = ops.cast(ops.argsort(order), "int32")
-    fill = ops.full((-num_classes % chunk,), num_classes - 1, dtype="int32")
-    num_present = ops.sum(ops.cast(present, "int32"))
-    return ops.concatenate([order, fill]), slot, num_present
+        return ops.any(labels > 0, axis=0)
+    known = ops.maximum(labels, 0)
+    return ops.segment_max(ops.ones_like(known), known, num_segments=num_classes) > 0
 
 
 def _of_samples(labels, of_classes):
