@@ -1,5 +1,7 @@
 """What is measured. A case returns rows: what was timed, against what, and the ratio."""
 
+import functools
+import time
 from pathlib import Path
 
 import keras
@@ -175,10 +177,80 @@ def step_case(depth=32, classes=100, batch=128, seconds=60.0):
     ]
 
 
+def network_case(depth=32, classes=100, batch=128, seconds=40.0):
+    """A training step as the runner makes it, against the same network in plain PyTorch."""
+    from reference import training_step
+    from training import build
+
+    counts, labels, _ = long_tail(classes, batch)
+    x = np.random.default_rng(2).normal(size=(batch, 32, 32, 3)).astype("float32")
+    rows = []
+    for precision in ("float32", "mixed_bfloat16"):
+        training = {"epochs": 1, "batch_size": batch, "learning_rate": 0.01, "weight_decay": 2e-4}
+        config = {
+            "network": {"name": "resnet", "depth": depth},
+            "method": "cross-entropy",
+            "training": {**training, "precision": precision},
+            "seed": 0,
+        }
+        model = build(config, counts, x.shape[1:])
+        keras.config.set_dtype_policy("float32")
+        functions = {
+            "runner": functools.partial(model.train_on_batch, x, labels),
+            "PyTorch": training_step(depth, classes, x, labels, precision != "float32"),
+        }
+        times = side_by_side(functions, seconds)
+        rows.append(
+            {
+                "case": "network",
+                "network": f"ResNet-{depth}, {precision}",
+                "classes": classes,
+                "batch": batch,
+                "times": times,
+                "images_per_second": {
+                    name: 1e3 * batch / time["median"] for name, time in times.items()
+                },
+                "ratios": {"PyTorch / runner": ratio(times, "PyTorch", "runner")},
+            }
+        )
+    return rows
+
+
+def pipeline_case(size=10_000, batch=128, epochs=3):
+    """Images per second of the input pipelines alone: no network is to wait for them."""
+    import augmentation
+    from methods import METHODS
+
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (size, 32, 32, 3), dtype="uint8")
+    y = rng.integers(0, 100, size)
+    rows = []
+    for name in augmentation.NAMES:
+        settings = {"batch_size": batch, "augmentation": name}
+        data = (x, y)
+        train, _ = augmentation.pipelines(data, data, METHODS["cross-entropy"], settings, seed=0)
+        seconds = []
+        for _ in range(epochs + 1):
+            start = time.perf_counter()
+            for _ in train:
+                pass
+            seconds.append(time.perf_counter() - start)
+        per_batch = 1e3 * float(np.median(seconds[1:])) / len(train)
+        rows.append(
+            {
+                "case": "pipeline",
+                "network": name,
+                "batch": batch,
+                "times": {"batch": {"median": per_batch}},
+                "images_per_second": {"pipeline": 1e3 * batch / per_batch},
+                "ratios": {},
+            }
+        )
+    return rows
+
+
 def first_step_case(repeats=3):
     """Seconds of the first training step, of a model that was not compiled yet."""
-    import time
-
     counts, labels, _ = long_tail(100, 128)
     x = np.random.default_rng(3).normal(size=(128, 64)).astype("float32")
     seconds = {"LPL": [], "cross-entropy": []}

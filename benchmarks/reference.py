@@ -71,3 +71,69 @@ class ISDA:
         covariance = self.covariance[labels]  # [B, A, A]
         spread = (torch.bmm(difference, covariance) * difference).sum(-1)
         return functional.cross_entropy(features @ kernel + 0.5 * strength * spread, labels)
+
+
+class _Block(torch.nn.Module):
+    def __init__(self, before, after, stride):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.norm1 = torch.nn.BatchNorm2d(after)
+        self.conv2 = torch.nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.norm2 = torch.nn.BatchNorm2d(after)
+        self.stride, self.more = stride, after - before
+
+    def forward(self, x):
+        y = functional.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        if self.more:
+            kept = x[:, :, :: self.stride, :: self.stride]
+            x = functional.pad(kept, (0, 0, 0, 0, self.more // 2, self.more // 2))
+        return functional.relu(x + y)
+
+
+class ResNet(torch.nn.Module):
+    """The ResNet for CIFAR (He et al., 2016) with zero-padded shortcuts, `depth = 6n + 2`."""
+
+    def __init__(self, depth, classes):
+        super().__init__()
+        blocks, before = [], 16
+        for filters in (16, 32, 64):
+            for index in range((depth - 2) // 6):
+                stride = 2 if filters > 16 and index == 0 else 1
+                blocks.append(_Block(before, filters, stride))
+                before = filters
+        self.stem = torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.norm = torch.nn.BatchNorm2d(16)
+        self.blocks = torch.nn.Sequential(*blocks)
+        self.head = torch.nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = self.blocks(functional.relu(self.norm(self.stem(x))))
+        return self.head(x.float().mean((2, 3)))
+
+
+def training_step(depth, classes, images, labels, bfloat16):
+    """A training step of a hand-written PyTorch loop: channels last, SGD with momentum and decay.
+
+    Args:
+        depth: Of the ResNet.
+        classes: Number of classes.
+        images: float32 `(batch, height, width, 3)`.
+        labels: int64 `(batch,)`.
+        bfloat16: Whether to use PyTorch's automatic mixed precision.
+    """
+    model = ResNet(depth, classes).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=2e-4)
+    images = torch.tensor(images).permute(0, 3, 1, 2)  # channels last in memory
+    labels = torch.tensor(labels, dtype=torch.int64)
+
+    def step():
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits = model(images)
+        loss = functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return step

@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BACKENDS = ("jax", "tensorflow", "torch")
-CASES = ("loss", "scale", "isda", "first step", "memory", "step")
+CASES = ("loss", "scale", "isda", "first step", "memory", "step", "network", "pipeline")
 
 
 def measure(cases, out):
@@ -35,6 +35,8 @@ def measure(cases, out):
         "first step": all_cases.first_step_case,
         "memory": memory_case,
         "step": all_cases.step_case,
+        "network": all_cases.network_case,
+        "pipeline": all_cases.pipeline_case,
     }
     for case in cases:
         print(f"{backend}: {case} ...", flush=True)
@@ -82,6 +84,9 @@ def markdown(folder):
         if "mebibytes" in row:
             shown = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in row["mebibytes"].items())
         ratios = ", ".join(f"{name}: {value:.3g}" for name, value in row["ratios"].items())
+        if "images_per_second" in row:
+            speeds = (f"{name} {x:.0f}" for name, x in row["images_per_second"].items())
+            ratios = "; ".join(filter(None, [ratios, f"images/s: {', '.join(speeds)}"]))
         if "added_seconds" in row:
             ratios = f"LPL adds {row['added_seconds']:.2f} s"
         what = row["case"] + (f" ({row['network']})" if "network" in row else "")

@@ -81,3 +81,19 @@ def test_the_table_shows_a_loss_as_well_as_a_win(tmp_path, monkeypatch):
     assert "| loss | B=128, C=100 | torch |" in table
     assert "PyTorch loop / LPL: 0.5" in table
     sys.modules.pop("run", None)
+
+
+def test_the_pytorch_network_is_ours(batch):
+    """The same number of parameters and the same logits, with the same weights."""
+    torch = pytest.importorskip("torch")
+    theirs = load("reference").ResNet(14, CLASSES).eval()
+    ours = keras_lpl.networks.resnet(14, (8, 8, 3), CLASSES)
+    parameters = [p.detach().numpy() for p in theirs.parameters()]
+    trainable = ours.trainable_variables
+    assert sum(p.size for p in parameters) == sum(int(np.prod(v.shape)) for v in trainable)
+    for variable, value in zip(trainable, parameters, strict=True):
+        axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[value.ndim]
+        variable.assign(value.transpose(axes))
+    images = batch[2].normal(size=(4, 8, 8, 3)).astype("float32")
+    expected = theirs(torch.tensor(images).permute(0, 3, 1, 2)).detach().numpy()
+    np.testing.assert_allclose(ours.predict(images, verbose=0), expected, rtol=1e-4, atol=1e-4)

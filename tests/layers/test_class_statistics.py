@@ -5,8 +5,17 @@ import pytest
 from keras import ops
 
 from keras_lpl import layers
+from keras_lpl.layers import class_statistics
 
 CLASSES, FEATURES = 4, 3
+
+
+@pytest.fixture(params=["full", "full, one by one", "diagonal"])
+def diagonal(request, monkeypatch):
+    """Full covariances in both ways, between which their size decides, and diagonal ones."""
+    if "one by one" in request.param:
+        monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
+    return request.param == "diagonal"
 
 
 def samples(seed=0, size=60):
@@ -56,13 +65,11 @@ def assert_moments(statistic, labels, features, weight=None):
 
 
 @pytest.mark.parametrize("sizes", [[60], [20, 20, 20], [40, 1, 19], [1] * 60], ids=str)
-@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
 def test_moments_are_numpys_in_any_batch_split(diagonal, sizes):
     labels, features, logits = samples()
     assert_moments(feed(moments(diagonal), labels, features, logits, sizes), labels, features)
 
 
-@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
 def test_weights_and_one_hot_labels(diagonal):
     labels, features, logits = samples(1)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(labels)).astype("float32")
@@ -73,7 +80,6 @@ def test_weights_and_one_hot_labels(diagonal):
         assert_moments(statistic, labels[20:], features[20:], weight[20:])
 
 
-@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
 def test_soft_labels_spread_a_sample_over_its_classes(diagonal):
     labels, features, logits = samples(2, size=30)
     one_hot = np.eye(CLASSES, dtype="float32")[labels]
@@ -85,7 +91,6 @@ def test_soft_labels_spread_a_sample_over_its_classes(diagonal):
     assert_moments(both, twice, np.concatenate([features, features]), weight)
 
 
-@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
 def test_what_is_not_finite_does_not_poison_moments(diagonal):
     labels, features, logits = samples(3)
     spoilt, spoilt_logits = features.copy(), logits.copy()

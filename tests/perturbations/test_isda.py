@@ -1,0 +1,64 @@
+"""ISDA's quadratic form, in both ways in which it is computed, against a loop over everything."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_lpl.perturbations import isda
+from tests.gradients import value_and_gradient
+
+CLASSES, FEATURES = 5, 3
+
+
+def problem(seed=0):
+    """Labels in which class 2 does not occur, a kernel, and covariances."""
+    rng = np.random.default_rng(seed)
+    labels = np.array([4, 0, 1, 1, 4, 3, 0])
+    kernel = rng.normal(size=(FEATURES, CLASSES))
+    root = rng.normal(size=(CLASSES, FEATURES, FEATURES))
+    covariance = root @ root.transpose(0, 2, 1)
+    upstream = rng.normal(size=(len(labels), CLASSES))
+    return labels, kernel, covariance, upstream
+
+
+def naive(share, kernel, covariance, upstream):
+    """Spread, and the gradient of `sum(upstream * spread)` by the kernel, sample by sample."""
+    spread, gradient = np.zeros_like(upstream), np.zeros_like(kernel)
+    for i in range(len(share)):
+        for y in range(CLASSES):
+            for c in range(CLASSES):
+                difference = kernel[:, c] - kernel[:, y]
+                moved = covariance[y] @ difference
+                spread[i, c] += share[i, y] * (difference @ moved)
+                gradient[:, c] += 2 * upstream[i, c] * share[i, y] * moved
+                gradient[:, y] -= 2 * upstream[i, c] * share[i, y] * moved
+    return spread, gradient
+
+
+@pytest.mark.parametrize("form", ["indices", "soft"])
+@pytest.mark.parametrize("way", ["at once", "one by one", "one by one, nothing kept"])
+def test_spread_and_its_gradient(monkeypatch, way, form):
+    labels, kernel, covariance, upstream = problem()
+    share = np.eye(CLASSES)[labels]
+    if form == "soft":
+        share = 0.8 * share + 0.2 * share[::-1]
+        labels = share.astype("float32")
+    else:
+        labels = labels.astype("int32")
+    if way != "at once":
+        monkeypatch.setattr(isda, "MANY_NUMBERS", 0)
+    if way == "one by one, nothing kept":  # as where there are more classes than features
+        monkeypatch.setattr(isda, "max", lambda *sizes: 0, raising=False)
+    expected, expected_gradient = naive(share, kernel, covariance, upstream)
+    covariance = ops.convert_to_tensor(covariance.astype("float32"))
+    labels = ops.convert_to_tensor(labels)
+    factor = ops.convert_to_tensor(upstream.astype("float32"))
+
+    def weighted(kernel):
+        spread = isda.spread_of_full(labels, kernel, covariance)
+        total = ops.sum(spread * factor)
+        return total, ops.stop_gradient(spread)
+
+    (_, spread), gradient = value_and_gradient(weighted, kernel.astype("float32"), has_aux=True)
+    np.testing.assert_allclose(spread, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-4)
