@@ -148,6 +148,8 @@ def _isda_step(covariance, labels, x, kernel):
 
 def step_case(depth=32, classes=100, batch=128, seconds=60.0):
     """A training step of a ResNet through `LPLModel`: LPL against plain cross-entropy."""
+    from training import jit_compile
+
     counts, labels, _ = long_tail(classes, batch)
     x = np.random.default_rng(2).normal(size=(batch, 32, 32, 3)).astype("float32")
 
@@ -155,7 +157,8 @@ def step_case(depth=32, classes=100, batch=128, seconds=60.0):
         keras.utils.set_random_seed(0)
         network = keras_lpl.networks.resnet(depth, num_classes=classes, weight_decay=2e-4)
         model = keras_lpl.LPLModel.from_model(network)
-        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=loss)
+        optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+        model.compile(optimizer, loss=loss, jit_compile=jit_compile())
         return lambda: model.train_on_batch(x, labels)
 
     times = side_by_side(

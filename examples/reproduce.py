@@ -88,8 +88,17 @@ def one(label, config, options, display):
     command = [sys.executable, __file__, "--run", description, "--out", options.out]
     if options.data is not None:
         command += ["--data", options.data]
+    environment = dict(os.environ)
+    if options.jobs > 1:  # several processes share a GPU's memory if none takes all of it
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
     )
     said = []
     try:

@@ -5,7 +5,8 @@
 
 A table stands between `<!-- table: GLOB -->` and `<!-- end -->`; GLOB names result files below
 `docs/results`: files of single runs, or files with a list `runs`. `<!-- benchmarks: FOLDER -->`
-names a folder of `benchmarks/run.py`.
+names a folder of `benchmarks/run.py`, and `<!-- reproduction: TABLE/SCALE -->` what `reproduce.py`
+has made of a table of the paper.
 """
 
 import argparse
@@ -14,13 +15,14 @@ import re
 import sys
 from pathlib import Path
 
+import reproduction
 from common import markdown_table
 from methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-TABLE = re.compile(r"(<!-- (table|benchmarks): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (table|benchmarks|reproduction): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table_of_runs(pattern):
@@ -45,14 +47,26 @@ def table_of_benchmarks(folder):
     return markdown(DOCS / "results" / folder)
 
 
+def table_of_the_paper(name):
+    """A table of the paper, from the runs in `docs/results/reproduction`."""
+    table, scale = name.split("/")
+    return reproduction.markdown(table, scale, DOCS / "results" / "reproduction")
+
+
 def filled(page):
     """The page with every table made anew."""
 
     def table(match):
-        make = {"table": table_of_runs, "benchmarks": table_of_benchmarks}[match[2]]
-        return f"{match[1]}\n{make(match[3])}\n\n{match[4]}"
+        return f"{match[1]}\n{MAKERS[match[2]](match[3])}\n\n{match[4]}"
 
     return TABLE.sub(table, page)
+
+
+MAKERS = {
+    "table": table_of_runs,
+    "benchmarks": table_of_benchmarks,
+    "reproduction": table_of_the_paper,
+}
 
 
 def main():
