@@ -55,7 +55,9 @@ def planned(options):
                 config = reproduction.with_best(config, row, options.out)
             if config is not None:
                 final.append((label, config))
-    runs = {run_name(config): (label, config) for label, config in search + final}
+    runs = {}
+    for label, config in search + final:  # at scale smoke several columns are one
+        runs.setdefault(run_name(config), (label, config))
     return [
         entry
         for name, entry in runs.items()
@@ -75,7 +77,10 @@ def execute(options):
                     for future in concurrent.futures.as_completed(futures):
                         future.result()
                 except KeyboardInterrupt:
+                    options.interrupted = True
                     pool.shutdown(wait=False, cancel_futures=True)
+                    for process in options.processes:
+                        process.terminate()
                     raise
     return options.failed
 
@@ -99,18 +104,18 @@ def one(label, config, options, display):
         text=True,
         errors="replace",
         env=environment,
+        start_new_session=True,  # an interruption is this process's to deal with
     )
+    options.processes.append(process)
     said = []
-    try:
-        for line in process.stdout:
-            if line.startswith(EPOCH):
-                display.epoch(name, label, config, json.loads(line.removeprefix(EPOCH)))
-            else:
-                said.append(line)
-        code = process.wait()
-    except BaseException:
-        process.terminate()
-        raise
+    for line in process.stdout:
+        if line.startswith(EPOCH):
+            display.epoch(name, label, config, json.loads(line.removeprefix(EPOCH)))
+        else:
+            said.append(line)
+    code = process.wait()
+    if options.interrupted:
+        return
     description.unlink()
     log = options.out / "failed" / f"{name}.txt"
     if code == 0:
@@ -249,7 +254,7 @@ def main():
     parser.add_argument("--dry-run", action="store_true", help="show what would be run")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.failed = []
+    options.failed, options.processes, options.interrupted = [], [], False
     if options.run is not None:
         run_here(options)
     elif options.list:
@@ -271,7 +276,7 @@ def make_table(options):
         execute(options)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
-        os._exit(130)  # threads wait for processes that are ending by themselves
+        sys.exit(130)
     text = reproduction.markdown(options.table, options.scale, options.out, options.search)
     file = options.out / f"table{options.table}_{options.scale}.md"
     file.write_text(text + "\n")

@@ -22,7 +22,9 @@ from methods import METHODS
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-TABLE = re.compile(r"(<!-- (table|benchmarks|reproduction): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(
+    r"(<!-- (table|benchmarks|reproduction): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def table_of_runs(pattern):
