@@ -134,6 +134,6 @@ def training_step(depth, classes, images, labels, bfloat16):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step

@@ -54,9 +54,12 @@ def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight
 
     order = ops.argsort(-steps)
     known = ops.take(known, order)
+    rows = ops.arange(ops.shape(logits)[0], dtype="int32")
+    # The first row of each class stands for it: it is there as long as any row of the class is.
+    first = -ops.segment_max(-rows, known, num_segments=classes)
     samples = {
         "logits": ops.take(logits, order, axis=0),
-        "class": known,
+        "row": ops.take(first, known),
         "share": ops.take(share, order)[:, None],
         "is_true": ops.one_hot(known, classes, dtype=logits.dtype),
         "rate": ops.take(rate, known)[:, None],
@@ -73,10 +76,6 @@ def _compiled_loop(samples, normalize_gradient):
     """`delta` of each sample, by loops over fixed numbers of rows."""
     logits = samples["logits"]
     batch = ops.shape(logits)[0]
-    rows = ops.arange(batch, dtype="int32")
-    # The first row of each class stands for it: it is there as long as any row of the class is.
-    first = -ops.segment_max(-rows, samples["class"], num_segments=logits.shape[-1])
-    samples = {**samples, "row": ops.take(first, samples["class"])}
     is_true = samples["is_true"]
     columns = (logits, is_true, 1 - is_true, *(samples[key] for key in ("rate", "steps")))
 
@@ -141,7 +140,7 @@ def _eager_loop(samples, normalize_gradient):
     delta = delta[:num_rows]
     for end in np.unique(steps[:num_rows]):
         of_rows = slice(0, num_rows)
-        row, share = samples["class"][of_rows], samples["share"][of_rows]
+        row, share = samples["row"][of_rows], samples["share"][of_rows]
         if num_rows > _MOST_ROWS_OF_MATRIX_EAGERLY:
             means = (row, share)
         else:
@@ -181,13 +180,14 @@ def _class_means(x, rows, share=None):
 
     Args:
         x: `(rows, num_classes)`.
-        rows: The matrix of `_means_by_matrix`; or with `share` a number for each row's class.
+        rows: The matrix of `_means_by_matrix`; or with `share` the row that stands for each row's
+            class.
         share: Share of each row in its class, `(rows, 1)`.
     """
     if share is None:
         return rows @ x
-    num_segments = max(x.shape) if None not in x.shape else ops.maximum(*ops.shape(x))
-    return ops.take(ops.segment_sum(share * x, rows, num_segments=num_segments), rows, axis=0)
+    total = ops.segment_sum(share * x, rows, num_segments=ops.shape(x)[0])
+    return ops.take(total, rows, axis=0)
 
 
 def _means_by_matrix(rows, share):

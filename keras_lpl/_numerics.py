@@ -20,28 +20,33 @@ def replace_rows(array, rows, num_rows, new_row):
 
     Args:
         array: `(n, ...)`.
-        rows: int32, at least `num_rows` places, all different.
-        num_rows: Scalar int, how many of them are meant.
+        rows: int32 `(n,)`, the places in any order.
+        num_rows: Scalar int: the first so many of them are meant.
         new_row: `new_row(row, old)` returns what is to stand at the place `row`, a scalar, where
             `old` stood.
 
     Returns:
-        Like `array`. Compiled, the rows are written in place if nobody else needs the old ones.
+        Like `array`.
     """
-    if keras.config.backend() == "torch":  # where `slice_update` copies the whole array
-        replaced = list(array)
-        for row in ops.convert_to_numpy(rows)[: int(num_rows)].tolist():
-            replaced[row] = new_row(row, replaced[row])
-        return ops.stack(replaced)
+    if keras.config.backend() == "jax":
 
-    def write(i, array):
-        row = ops.take(rows, i)
-        start = (row, *(0 for _ in array.shape[1:]))
-        # Read from what the loop carries: a second reader of `array` would make it a copy.
-        old = ops.slice(array, start, (1, *array.shape[1:]))[0]
-        return ops.slice_update(array, start, new_row(row, old)[None])
+        def write(i, array):
+            row = ops.take(rows, i)
+            start = (row, *(0 for _ in array.shape[1:]))
+            # Read from what the loop carries: a second reader of `array` would make it a copy.
+            old = ops.slice(array, start, (1, *array.shape[1:]))[0]
+            return ops.slice_update(array, start, new_row(row, old)[None])
 
-    return ops.fori_loop(0, num_rows, write, array)
+        return ops.fori_loop(0, num_rows, write, array)
+
+    # Elsewhere each update in place would copy the whole array, and so it is stacked anew.
+    is_meant = ops.argsort(rows) < num_rows
+
+    def of_row(row):
+        old = ops.take(array, row, axis=0)
+        return ops.cond(ops.take(is_meant, row), lambda: new_row(row, old), lambda: old)
+
+    return ops.map(of_row, ops.arange(array.shape[0], dtype="int32"))
 
 
 def stack_rows(of_row, num_rows, num_present, shapes, dtype):
