@@ -91,9 +91,8 @@ def main():
     weights = None if options.weights == "none" else options.weights
     model, backbone = build(options.backbone, weights, x_train.shape[1:], len(class_counts))
     train = keras_lpl.data.ArrayDataset(x_train, y_train, options.batch_size)
-    for trains_backbone, factor, epochs in zip(
-        (False, True), (1, 0.01), options.epochs, strict=True
-    ):
+    first, second = options.epochs
+    for trains_backbone, factor, epochs in [(False, 1, first), (True, 0.01, second)]:
         set_trainable(backbone, trains_backbone, normalization=weights is None)
         # Anew: it is here that Keras looks at what is to be trained.
         compile_model(model, factor * options.learning_rate, class_counts)

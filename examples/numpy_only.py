@@ -78,7 +78,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="an .npz file (default: clouds of points)")
     parser.add_argument("--imbalance", type=float, default=50, help="factor (default: 50)")
-    parser.add_argument("--epochs", type=int, default=40, help="of each training (default: 40)")
+    parser.add_argument("--epochs", type=int, default=20, help="of each training (default: 20)")
     parser.add_argument("--seeds", type=int, default=3, help="of each method (default: 3)")
     parser.add_argument("--out", type=Path, default=Path("results/numpy_only"))
     options = parser.parse_args()
