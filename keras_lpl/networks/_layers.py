@@ -2,8 +2,8 @@
 
 A residual network for small images spends its time moving memory. Keras 3.15 writes batch
 normalisation as a dozen operations in float32, and on PyTorch copies each image tensor twice
-around every convolution. These layers have the same variables and results, up to rounding, and
-train ResNet-32 on a CPU in about half the time (`benchmarks/run.py --cases network`).
+around every convolution. These layers have the same variables and results, up to rounding.
+`benchmarks/run.py --cases network` holds them against a network in plain PyTorch.
 """
 
 import importlib
