@@ -4,32 +4,27 @@ Li, Su, Wu, Zhang: "Logit Perturbation", AAAI 2022. `keras_lpl.functional.pertur
 is computed; here is how it is computed with little work. For class indices each sample has the
 `delta` of its class beside it, so arrays have as many rows as the batch, however many classes there
 are; the samples of the classes with the most steps come first, and the loop goes on with ever fewer
-rows, as most classes are done long before the last one.
+rows, as most classes are done long before the last one. PyTorch, which runs each operation as it is
+met, has a loop of its own in `_ascent_torch`.
 """
 
 import functools
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_lpl._numerics import divide_or_zero, unit_rows
+from keras_lpl._numerics import SCALE, TINY, divide_or_zero, unit_rows
 
-# Compiled, the loop goes on with a quarter of the rows at a time, down to about eight.
+# The loop goes on with a quarter of the rows at a time, down to about eight.
 _SHRINK = 4
 _FEWEST_ROWS = 8
-
-# Class means of so many rows are taken by a matrix product, of more by sums over segments. An
-# eager framework pays for each operation, and a product is one where a sum over segments is three.
-_MOST_ROWS_OF_MATRIX = 64
-_MOST_ROWS_OF_MATRIX_EAGERLY = 512
 
 # Stands in for a batch size that is not known while code is traced.
 _USUAL_BATCH = 256
 
-# The smallest float32 but a few: compilers take what is smaller for zero.
-_TINY = 2e-38
+# A step multiplies probabilities by up to `exp(step)`, which must not overflow.
+_LARGEST_STEP = 80.0
 
 
 def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight):
@@ -46,6 +41,12 @@ def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight
     Returns:
         `delta_{y_i}`, `(batch, num_classes)`, NaN where the label is not a class.
     """
+    if keras.config.backend() == "torch":
+        from keras_lpl import _ascent_torch
+
+        return _ascent_torch.shift_of_classes(
+            labels, logits, rate, num_steps, normalize_gradient, weight
+        )
     classes = logits.shape[-1]
     known = ops.maximum(labels, 0)
     total = ops.segment_sum(weight, known, num_segments=classes)
@@ -61,37 +62,32 @@ def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight
         "logits": ops.take(logits, order, axis=0),
         "row": ops.take(first, known),
         "share": ops.take(share, order)[:, None],
-        "is_true": ops.one_hot(known, classes, dtype=logits.dtype),
+        "is_true": ops.equal(known[:, None], ops.arange(classes, dtype="int32")),
         "rate": ops.take(rate, known)[:, None],
         "steps": ops.take(steps, order)[:, None],
     }
-    is_eager = keras.config.backend() == "torch"
-    loop = _eager_loop if is_eager else _compiled_loop
-    delta = loop(samples, bool(normalize_gradient))
+    delta = _loop(samples, bool(normalize_gradient))
     shift = ops.take(delta, ops.argsort(order), axis=0)
     return ops.where(labels[:, None] < 0, math.nan, shift)
 
 
-def _compiled_loop(samples, normalize_gradient):
-    """`delta` of each sample, by loops over fixed numbers of rows."""
-    logits = samples["logits"]
+def _loop(samples, normalize_gradient):
+    """`delta` of each sample, by loops over ever smaller, fixed numbers of rows."""
+    logits, steps = samples["logits"], samples["steps"]
     batch = ops.shape(logits)[0]
-    is_true = samples["is_true"]
-    columns = (logits, is_true, 1 - is_true, *(samples[key] for key in ("rate", "steps")))
+    columns = [samples[key] for key in ("is_true", "rate", "steps", "row", "share")]
+    step = _step(normalize_gradient)
 
-    delta, done, start = ops.zeros_like(logits), [], 0
+    state = [ops.softmax(logits, axis=-1), ops.zeros_like(logits)]
+    done, start = [], 0
     sizes = _numbers_of_rows(batch if logits.shape[0] is None else logits.shape[0])
     for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
         # Every row from `next_size` on has finished when this one has.
-        end = ops.take(samples["steps"], ops.minimum(next_size, batch - 1))
-        by_matrix = _is_small(size, is_last=len(done) + 1 == len(sizes))
-        row, share = samples["row"][:size], samples["share"][:size]
-        means = (_means_by_matrix(row, share),) if by_matrix else (row, share)
-        state = (delta, *means, *(column[:size] for column in columns))
-        step = _compiled_step(by_matrix, normalize_gradient)
-        delta = ops.fori_loop(start, end, step, state)[0]
+        end = ops.take(steps, ops.minimum(next_size, batch - 1))
+        state = (*state, *(column[:size] for column in columns))
+        probability, delta, *_ = ops.fori_loop(start, end, step, state)
         done.append(delta[next_size:])
-        delta, start = delta[:next_size], end
+        state, start = [probability[:next_size], delta[:next_size]], end
     return ops.concatenate(done[::-1], axis=0)
 
 
@@ -105,94 +101,49 @@ def _numbers_of_rows(batch):
     return sizes
 
 
-def _is_small(size, is_last):
-    """Whether class means are taken by a matrix of the shares, `(size, size)`."""
-    return size <= _MOST_ROWS_OF_MATRIX if isinstance(size, int) else is_last
-
-
 # The loop bodies are made once and get all they need as state: JAX, run eagerly, compiles a loop
 # for every new function it is given.
 @functools.cache
-def _compiled_step(by_matrix, normalize_gradient):
+def _step(normalize_gradient):
+    """One step of every row's class: Eqs. 16 and 17.
+
+    The state has the probabilities `softmax(u + delta)`, but for a factor: a step multiplies them
+    by `exp(step)`. That spares the loop from taking more than one exponential of each number.
+    """
+
     def step(k, state):
-        means, rest = (state[1:2], state[2:]) if by_matrix else (state[1:3], state[3:])
-        logits, is_true, is_other, rate, steps = rest
+        odds, delta, is_true, rate, steps, row, share = state
+        total = _sum(odds)
+        # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
+        others = _sum(ops.where(is_true, 0.0, odds))
+        residual = ops.where(is_true, -others, odds) / total
         rate = ops.where(k < steps, rate, 0.0)
-        delta = _step(state[0], logits, is_true, is_other, means, rate, _sum, normalize_gradient)
-        return delta, *state[1:]
+        if normalize_gradient:
+            gradient = _class_means(residual, row, share * SCALE)
+            rate = rate * (_sum(gradient * gradient) + TINY) ** -0.5
+        else:
+            gradient = _class_means(residual, row, share)
+        move = rate * gradient
+        factor = ops.exp(ops.clip(move, -_LARGEST_STEP, _LARGEST_STEP))
+        return odds / total * factor, delta + move, is_true, *state[3:]
 
     return step
-
-
-def _eager_loop(samples, normalize_gradient):
-    """`delta` of each sample, with exactly the rows that still move.
-
-    Where each operation is run as it is met, its size costs little and its call costs much: hence
-    operators in place of functions, and no masks.
-    """
-    steps = ops.convert_to_numpy(samples["steps"])[:, 0]  # falling
-    logits, is_true = samples["logits"], samples["is_true"]
-    ones = ops.ones((logits.shape[-1], 1), dtype=logits.dtype)
-    is_other = 1 - is_true
-    num_rows = np.count_nonzero(steps)
-    delta, done, matrix, start = ops.zeros_like(logits), [], None, 0
-    done.append(delta[num_rows:])
-    delta = delta[:num_rows]
-    for end in np.unique(steps[:num_rows]):
-        of_rows = slice(0, num_rows)
-        row, share = samples["row"][of_rows], samples["share"][of_rows]
-        if num_rows > _MOST_ROWS_OF_MATRIX_EAGERLY:
-            means = (row, share)
-        else:
-            matrix = _means_by_matrix(row, share) if matrix is None else matrix
-            means = (matrix[of_rows, of_rows],)
-        rest = [x[of_rows] for x in (logits, is_true, is_other)]
-        rate = samples["rate"][of_rows]
-        for _ in range(start, end):
-            delta = _step(delta, *rest, means, rate, lambda x: x @ ones, normalize_gradient)
-        start, num_rows = end, np.count_nonzero(steps > end)
-        done.append(delta[num_rows:])
-        delta = delta[:num_rows]
-    return ops.concatenate(done[::-1], axis=0)
-
-
-def _step(delta, logits, is_true, is_other, means, rate, row_sum, normalize_gradient):
-    """One step of every row's class: Eqs. 16 and 17."""
-    others = ops.softmax(logits + delta, axis=-1) * is_other
-    mean = _class_means(others, *means)
-    # g_c is `mean` with minus its sum at c: p - 1 would lose all digits of a small 1 - p.
-    total = row_sum(mean)
-    if normalize_gradient:
-        # Scaled by its largest entry, total, so that the squares do not underflow. Without a
-        # gradient there is no step.
-        safe = total + _TINY
-        mean, total = mean / safe, total / safe
-        rate = rate * (1 + row_sum(mean * mean)) ** -0.5
-    return delta + rate * (mean - total * is_true)
 
 
 def _sum(x):
     return ops.sum(x, axis=-1, keepdims=True)
 
 
-def _class_means(x, rows, share=None):
+def _class_means(x, row, share):
     """Each row's mean over the rows of its class.
 
     Args:
         x: `(rows, num_classes)`.
-        rows: The matrix of `_means_by_matrix`; or with `share` the row that stands for each row's
-            class.
+        row: The row that stands for each row's class, `(rows,)`.
         share: Share of each row in its class, `(rows, 1)`.
     """
-    if share is None:
-        return rows @ x
-    total = ops.segment_sum(share * x, rows, num_segments=ops.shape(x)[0])
-    return ops.take(total, rows, axis=0)
-
-
-def _means_by_matrix(rows, share):
-    """`(rows, rows)`: row `i` has the shares of the rows of its class."""
-    return ops.where(ops.equal(rows[:, None], rows[None, :]), ops.transpose(share), 0.0)
+    total = ops.segment_sum(share * x, row, num_segments=ops.shape(x)[0])
+    return ops.take(total, row, axis=0)
 
 
 def shift_of_soft_labels(labels, logits, rate, num_steps, normalize_gradient, weight):

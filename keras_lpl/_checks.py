@@ -170,8 +170,8 @@ def class_indices(labels, classes):
     is_class = ops.logical_and(labels >= 0, labels < classes)
     if keras.backend.is_float_dtype(labels.dtype):
         is_class = ops.logical_and(is_class, ops.equal(labels, ops.floor(labels)))
-    # Replaced before the cast: casting NaN or 1e20 to an integer is undefined.
-    labels = ops.where(is_class, labels, ops.zeros_like(labels))
+        # Replaced before the cast: casting NaN or 1e20 to an integer is undefined.
+        labels = ops.where(is_class, labels, ops.zeros_like(labels))
     return ops.where(is_class, ops.cast(labels, "int32"), NO_CLASS)
 
 

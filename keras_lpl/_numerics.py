@@ -3,6 +3,11 @@
 import keras
 from keras import ops
 
+# Gradients scaled by this have squares that do not underflow: those of more than 1e-36 keep their
+# digits, and the longest gradient of a cross-entropy, sqrt(2), does not overflow.
+SCALE = 2.0**60
+# The smallest float32 but a few: compilers take what is smaller for zero.
+TINY = 2e-38
 
 def divide_or_zero(numerator, denominator):
     """`numerator / denominator`, and 0 where the denominator is 0."""

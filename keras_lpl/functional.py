@@ -109,8 +109,10 @@ def class_confidence(labels, logits, sample_weight=None):
     """
     labels, logits = _standardize(labels, logits)
     logits = ops.stop_gradient(logits)
-    sample_weight = _effective_weight(labels, logits, sample_weight)
-    probability = ops.softmax(_finite_or_zero(logits), axis=-1)
+    is_finite = _all_finite(logits)
+    sample_weight = _effective_weight(labels, is_finite, sample_weight, logits.dtype)
+    # Such samples have no part in any mean, but NaN times 0 is still NaN.
+    probability = ops.softmax(ops.where(is_finite[:, None], logits, 0.0), axis=-1)
     classes = logits.shape[-1]
     if len(labels.shape) == 2:
         membership = labels * sample_weight[:, None]
@@ -311,8 +313,11 @@ def perturb_logits(
     labels, logits = _standardize(labels, logits)
     # Cut before the loop, not only after it: the loop's length depends on the batch, and
     # frameworks refuse to differentiate such a loop even where nobody asks them to.
-    fixed = ops.stop_gradient(_finite_or_zero(logits))
-    weight = _effective_weight(labels, logits, sample_weight)
+    fixed = ops.stop_gradient(logits)
+    is_finite = _all_finite(fixed)
+    weight = _effective_weight(labels, is_finite, sample_weight, fixed.dtype)
+    # Such samples have no part in any mean, but NaN times 0 is still NaN.
+    fixed = ops.where(is_finite[:, None], fixed, 0.0)
     rate = _to_float(direction, fixed.dtype) * step_size
     num_steps = ops.cast(ops.convert_to_tensor(num_steps), "int32")
     find_shift = shift_of_soft_labels if len(labels.shape) == 2 else shift_of_classes
@@ -343,21 +348,16 @@ def _all_finite(logits):
     return ops.all(ops.isfinite(logits), axis=-1)
 
 
-def _finite_or_zero(logits):
-    """Zeros the samples that have no part in any class mean, as NaN times 0 is still NaN."""
-    return ops.where(_all_finite(logits)[:, None], logits, 0.0)
-
-
-def _effective_weight(labels, logits, sample_weight):
+def _effective_weight(labels, is_finite, sample_weight, dtype):
     """`(batch,)`: the sample weight, 0 for samples without a class or without finite logits."""
-    usable = _all_finite(logits)
+    usable = is_finite
     if len(labels.shape) == 1:
         usable = ops.logical_and(usable, labels >= 0)
-    usable = ops.cast(usable, logits.dtype)
+    usable = ops.cast(usable, dtype)
     if sample_weight is None:
         return usable
     sample_weight = ops.reshape(ops.convert_to_tensor(sample_weight), (-1,))
-    return usable * ops.cast(sample_weight, logits.dtype)
+    return usable * ops.cast(sample_weight, dtype)
 
 
 def _confidence_threshold(confidence, threshold, weight):

@@ -3,6 +3,7 @@
 What it computes is held to the oracle in `test_functional.py`.
 """
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -19,18 +20,27 @@ def problem(batch, classes, seed=0):
     return labels, logits, direction, steps
 
 
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="PyTorch's loop alone has both ways")
 @pytest.mark.parametrize("normalize_gradient", [True, False])
 def test_matrices_and_segments_agree(monkeypatch, normalize_gradient):
+    from keras_lpl import _ascent_torch
+
     arguments = (*problem(40, 7), 0.3, normalize_gradient)
     results = []
     for most_rows in (0, 100):
-        monkeypatch.setattr(_ascent, "_MOST_ROWS_OF_MATRIX", most_rows)
-        monkeypatch.setattr(_ascent, "_MOST_ROWS_OF_MATRIX_EAGERLY", most_rows)
+        monkeypatch.setattr(_ascent_torch, "_MOST_ROWS_OF_MATRIX", most_rows)
         results.append(ops.convert_to_numpy(functional.perturb_logits(*arguments)))
     assert np.abs(results[0] - arguments[1]).max() > 0.1
     np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("normalize_gradient", [True, False])
+def test_steps_of_any_length_are_finite(normalize_gradient):
+    arguments = (*problem(40, 7), 500.0, normalize_gradient)
+    assert np.isfinite(ops.convert_to_numpy(functional.perturb_logits(*arguments))).all()
+
+
+@pytest.mark.skipif(keras.config.backend() == "torch", reason="PyTorch's loop has its own sums")
 def test_no_array_grows_with_the_square_of_the_classes(monkeypatch):
     sums, real = [], ops.segment_sum
 

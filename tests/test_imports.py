@@ -20,6 +20,7 @@ ROOMS = [
     "_typing",
     "_checks",
     "_numerics",
+    "_ascent_torch",
     "_ascent",
     "functional",
     "layers",
@@ -31,6 +32,7 @@ LAST = ["metrics", "callbacks", "plots", "data", "networks"]
 INDEPENDENT = {"data", "networks", "plots", "metrics"}
 # Files that may name a framework.
 NAMES_FRAMEWORK = {
+    "_ascent_torch.py",
     "data/tf_data.py",
     "data/counts.py",
     "data/sources.py",
