@@ -14,7 +14,7 @@ from keras_lpl._numerics import SCALE, TINY
 # Class means of so many rows are taken by a matrix product, of more by sums over segments.
 _MOST_ROWS_OF_MATRIX = 512
 
-# Rows are left out, rather than multiplied by zero, when so large a share of them is left.
+# Rows that have finished are multiplied by zero until no more than this share is left.
 _SHRINK = 0.75
 
 
@@ -68,28 +68,40 @@ def _loop(logits, known, steps, share, rate, normalize_gradient, tensor):
     is_true = torch.zeros_like(logits).scatter_(1, tensor(known, torch.int64)[:, None], 1.0)
     is_other = scale * (1 - is_true)
     class_means = _class_means(known, share, tensor)
-    delta, start, num_rows = torch.zeros_like(logits), 0, 0
+    delta, start = torch.zeros_like(logits), 0
+    for num_rows, ends in _stages(steps):
+        parts = (delta, logits, is_true, is_other, rate)
+        moved, fixed, true, other, length = (part[:num_rows] for part in parts)
+        means = class_means(num_rows)
+        for end in ends:
+            for _ in range(start, end):
+                # Eq. 16. p - 1 would lose all digits of a small 1 - p: it is minus all others.
+                gradient = torch.softmax(fixed + moved, dim=-1).mul_(other)
+                total = gradient.sum(dim=-1, keepdim=True)
+                gradient = means(gradient.addcmul_(total, true, value=-1))
+                if normalize_gradient:
+                    norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+                    moved.addcmul_(gradient, length / norm.clamp_(min=TINY**0.5))  # Eq. 17
+                else:
+                    moved.addcmul_(gradient, length)
+            length[np.count_nonzero(steps > end) :] = 0.0
+            start = end
+    return delta
+
+
+def _stages(steps):
+    """With how many rows to go on, and then at which steps some of them have finished."""
+    num_rows, ends = None, []
     for end in np.unique(steps):
         moving = np.count_nonzero(steps >= end)
-        if num_rows * _SHRINK < moving <= num_rows:
-            length[moving:] = 0.0
-        else:
+        if ends and moving < _SHRINK * num_rows:
+            yield num_rows, ends
+            ends = []
+        if not ends:
             num_rows = moving
-            parts = (delta, logits, is_true, is_other, rate)
-            moved, fixed, true, other, length = (part[:num_rows] for part in parts)
-            means = class_means(num_rows)
-        for _ in range(start, end):
-            # Eq. 16. p - 1 would lose all digits of a small 1 - p: it is minus the sum of others.
-            gradient = torch.softmax(fixed + moved, dim=-1).mul_(other)
-            total = gradient.sum(dim=-1, keepdim=True)
-            gradient = means(gradient.addcmul_(total, true, value=-1))
-            if normalize_gradient:
-                norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-                moved.addcmul_(gradient, length / norm.clamp_(min=TINY**0.5))  # Eq. 17, in place
-            else:
-                moved.addcmul_(gradient, length)
-        start = end
-    return delta
+        ends.append(end)
+    if ends:
+        yield num_rows, ends
 
 
 def _class_means(known, share, tensor):

@@ -9,6 +9,7 @@ SCALE = 2.0**60
 # The smallest float32 but a few: compilers take what is smaller for zero.
 TINY = 2e-38
 
+
 def divide_or_zero(numerator, denominator):
     """`numerator / denominator`, and 0 where the denominator is 0."""
     is_zero = ops.equal(denominator, 0)
