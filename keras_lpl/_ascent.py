@@ -16,8 +16,9 @@ from keras import ops
 
 from keras_lpl._numerics import SCALE, TINY, divide_or_zero, unit_rows
 
-# The loop goes on with a quarter of the rows at a time, down to about eight.
-_SHRINK = 4
+# The loop goes on with these shares of the rows, one after the other. More of them would do less
+# work, and take longer to compile.
+_SHARES = (1, 2, 8)
 _FEWEST_ROWS = 8
 
 # Stands in for a batch size that is not known while code is traced.
@@ -67,7 +68,7 @@ def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight
         "steps": ops.take(steps, order)[:, None],
     }
     delta = _loop(samples, bool(normalize_gradient))
-    shift = ops.take(delta, ops.argsort(order), axis=0)
+    shift = ops.segment_sum(delta, order, num_segments=ops.shape(logits)[0])  # back in place
     return ops.where(labels[:, None] < 0, math.nan, shift)
 
 
@@ -92,13 +93,11 @@ def _loop(samples, normalize_gradient):
 
 
 def _numbers_of_rows(batch):
-    """How many rows the loop goes on with: all of them, a quarter, a sixteenth ..."""
-    if not isinstance(batch, int):  # TensorFlow may not know while it traces
-        return [batch, *(ops.maximum(batch // _SHRINK**power, 1) for power in (1, 2))]
-    sizes = [batch]
-    while sizes[-1] // _SHRINK >= _FEWEST_ROWS:
-        sizes.append(sizes[-1] // _SHRINK)
-    return sizes
+    """How many rows the loop goes on with: all of them, half, an eighth."""
+    if isinstance(batch, int):
+        return [batch // share for share in _SHARES if share == 1 or batch // share >= _FEWEST_ROWS]
+    # TensorFlow may not know while it traces.
+    return [ops.maximum(batch // share, 1) for share in _SHARES]
 
 
 # The loop bodies are made once and get all they need as state: JAX, run eagerly, compiles a loop
