@@ -10,6 +10,12 @@ SCALE = 2.0**60
 TINY = 2e-38
 
 
+def finite_rows(x):
+    """Which rows of `(rows, columns)` are finite throughout, `(rows,)`."""
+    # A sum is finite only if all of it is. Scaled, so that it does not overflow by itself.
+    return ops.isfinite(ops.sum(x * 1e-6, axis=-1))
+
+
 def divide_or_zero(numerator, denominator):
     """`numerator / denominator`, and 0 where the denominator is 0."""
     is_zero = ops.equal(denominator, 0)

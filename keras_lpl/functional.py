@@ -25,7 +25,7 @@ from keras import ops
 
 from keras_lpl import _checks
 from keras_lpl._ascent import shift_of_classes, shift_of_soft_labels
-from keras_lpl._numerics import divide_or_zero
+from keras_lpl._numerics import divide_or_zero, finite_rows
 
 # Rounding must not cost a step: 0.3 / 0.1 is 2.9999999999999996, and means 3.
 _STEP_ROUNDING = 1e-6
@@ -57,7 +57,7 @@ def softmax_crossentropy(labels, logits):
         known = ops.maximum(labels, 0)
         loss = ops.sparse_categorical_crossentropy(known, logits, from_logits=True)
         loss = ops.where(labels < 0, math.nan, loss)
-    return ops.where(_all_finite(logits), loss, math.nan)
+    return ops.where(finite_rows(logits), loss, math.nan)
 
 
 def class_membership(labels, logits):
@@ -109,7 +109,7 @@ def class_confidence(labels, logits, sample_weight=None):
     """
     labels, logits = _standardize(labels, logits)
     logits = ops.stop_gradient(logits)
-    is_finite = _all_finite(logits)
+    is_finite = finite_rows(logits)
     sample_weight = _effective_weight(labels, is_finite, sample_weight, logits.dtype)
     # Such samples have no part in any mean, but NaN times 0 is still NaN.
     probability = ops.softmax(ops.where(is_finite[:, None], logits, 0.0), axis=-1)
@@ -314,7 +314,7 @@ def perturb_logits(
     # Cut before the loop, not only after it: the loop's length depends on the batch, and
     # frameworks refuse to differentiate such a loop even where nobody asks them to.
     fixed = ops.stop_gradient(logits)
-    is_finite = _all_finite(fixed)
+    is_finite = finite_rows(fixed)
     weight = _effective_weight(labels, is_finite, sample_weight, fixed.dtype)
     # Such samples have no part in any mean, but NaN times 0 is still NaN.
     fixed = ops.where(is_finite[:, None], fixed, 0.0)
@@ -342,10 +342,6 @@ def _standardize(labels, logits):
     if _checks.is_soft(labels, classes):
         return ops.cast(labels, logits.dtype), logits
     return _checks.class_indices(ops.reshape(labels, (-1,)), classes), logits
-
-
-def _all_finite(logits):
-    return ops.all(ops.isfinite(logits), axis=-1)
 
 
 def _effective_weight(labels, is_finite, sample_weight, dtype):

@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_lpl import _checks, functional
-from keras_lpl._numerics import divide_or_zero, replace_rows
+from keras_lpl._numerics import divide_or_zero, finite_rows, replace_rows
 from keras_lpl.layers.running_statistics import RunningStatistic
 
 # Samples of a class whose products are taken at a time.
@@ -234,10 +234,10 @@ class StepCounter(RunningStatistic):
 def _membership(labels, logits, features, sample_weight):
     """`(batch, num_classes)`: the weight of each sample in each class; 0 if it is not finite."""
     logits = ops.cast(logits, "float32")
-    usable = ops.all(ops.isfinite(logits), axis=-1)
+    usable = finite_rows(logits)
     if features is not None:
         features = ops.convert_to_tensor(features)
-        usable = ops.logical_and(usable, ops.all(ops.isfinite(features), axis=-1))
+        usable = ops.logical_and(usable, finite_rows(features))
     weight = ops.cast(usable, "float32")
     if sample_weight is not None:
         sample_weight = ops.reshape(ops.convert_to_tensor(sample_weight), (-1,))

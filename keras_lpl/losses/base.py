@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_lpl import _checks, functional
+from keras_lpl._numerics import finite_rows
 from keras_lpl.perturbations.base import NEEDS
 from keras_lpl.perturbations.context import context_scope, current_context
 
@@ -114,7 +115,7 @@ class ClassificationLoss(keras.losses.Loss):
 
 
 def _is_usable(labels, logits):
-    usable = ops.all(ops.isfinite(logits), axis=-1)
+    usable = finite_rows(logits)
     if len(labels.shape) == 1:
         usable = ops.logical_and(usable, labels >= 0)
     return usable
