@@ -28,10 +28,10 @@ def unit_rows(x):
 
 
 def replace_rows(array, rows, num_rows, new_row):
-    """`array` with other rows at some places.
+    """`array` with other rows at some places. Its memory may be used for the result.
 
     Args:
-        array: `(n, ...)`.
+        array: `(n, ...)`, not differentiated.
         rows: int32 `(n,)`, the places in any order.
         num_rows: Scalar int: the first so many of them are meant.
         new_row: `new_row(row, old)` returns what is to stand at the place `row`, a scalar, where
@@ -40,6 +40,10 @@ def replace_rows(array, rows, num_rows, new_row):
     Returns:
         Like `array`.
     """
+    if keras.config.backend() == "torch":
+        for row in ops.convert_to_numpy(rows)[: int(num_rows)]:
+            array[row] = ops.stop_gradient(new_row(int(row), array[row]))
+        return array
     if keras.config.backend() == "jax":
 
         def write(i, array):
@@ -51,7 +55,7 @@ def replace_rows(array, rows, num_rows, new_row):
 
         return ops.fori_loop(0, num_rows, write, array)
 
-    # Elsewhere each update in place would copy the whole array, and so it is stacked anew.
+    # On TensorFlow each update in place would copy the whole array, and so it is stacked anew.
     is_meant = ops.argsort(rows) < num_rows
 
     def of_row(row):
@@ -75,14 +79,11 @@ def stack_rows(of_row, num_rows, num_present, shapes, dtype):
         A tuple of arrays `(num_rows, *shape)`.
     """
     if keras.config.backend() == "torch":
-        rows = [of_row(i) for i in range(int(num_present))]
-        rest = [(num_rows - len(rows), *shape) for shape in shapes]
-        parts = [ops.stack(part) for part in zip(*rows, strict=True)] or [None] * len(shapes)
-        zeros = [ops.zeros(shape, dtype=dtype) for shape in rest]
-        return tuple(
-            end if part is None else ops.concatenate([part, end])
-            for part, end in zip(parts, zeros, strict=True)
-        )
+        arrays = tuple(ops.zeros((num_rows, *shape), dtype=dtype) for shape in shapes)
+        for i in range(int(num_present)):
+            for array, row in zip(arrays, of_row(i), strict=True):
+                array[i] = row
+        return arrays
 
     def write(i, arrays):
         return tuple(

@@ -164,24 +164,30 @@ class RunningMoments(RunningStatistic):
             """New covariances of some classes."""
             start, stop = ops.take(first, classes), ops.take(end, classes)
             its_mean = ops.take(mean, classes, axis=0)[:, None]
-            its_gap = ops.take(gap, classes, axis=0)
-            of_gap = ops.take(scale, classes)[:, None, None] * (
-                its_gap[:, :, None] * its_gap[:, None, :]
-            )
+            its_gap = ops.take(gap, classes, axis=0)[:, None]
             kept = 1 - ops.take(share, classes, axis=0)[:, :, None]
-            total = kept * covariance + of_gap
 
-            def add_window(i, total):
+            def of_window(i):
+                """Samples around their mean, and what each counts."""
                 row = start[:, None] + i * window + ops.arange(window, dtype="int32")
                 inside = ops.cast(row < stop[:, None], "float32")
                 row = ops.minimum(row, batch - 1)
                 around = ops.take(features, row, axis=0) - its_mean
                 factor = ops.take(ops.reshape(weight, (-1,)), row * num_classes + classes[:, None])
-                weighted = around * (factor * inside)[:, :, None]
-                return total + ops.matmul(ops.transpose(weighted, (0, 2, 1)), around)
+                return around, (factor * inside)[:, :, None]
 
+            def add_window(i, total):
+                around, factor = of_window(i)
+                return total + _outer(around, factor)
+
+            # The gap is one more row of the first window, which spares a pass over the matrices.
+            around, factor = of_window(0)
+            around = ops.concatenate([around, its_gap], axis=1)
+            of_gap = ops.take(scale, classes)[:, None, None]
+            factor = ops.concatenate([factor, of_gap], axis=1)
+            total = kept * covariance + _outer(around, factor)
             num_windows = (ops.max(stop - start) + window - 1) // window
-            return ops.fori_loop(0, num_windows, add_window, total)
+            return ops.fori_loop(1, num_windows, add_window, total)
 
         covariance = ops.convert_to_tensor(self.covariance)
         if num_classes * num_features**2 <= MANY_NUMBERS:
@@ -192,6 +198,11 @@ class RunningMoments(RunningStatistic):
             return of_classes(ops.reshape(ops.cast(row, "int32"), (1,)), old[None])[0]
 
         return replace_rows(covariance, order, num_present, of_class)
+
+
+def _outer(rows, weight):
+    """Weighted sum of outer products, `(n, k, k)`, of rows `(n, m, k)` with weights `(n, m, 1)`."""
+    return ops.matmul(ops.transpose(rows * weight, (0, 2, 1)), rows)
 
 
 def _by_class(labels, num_classes):

@@ -6,6 +6,8 @@ distribution. `w_c` is the column of class `c` in the last layer's kernel, `Sigm
 covariance of the features of class `y`; `lambda = strength * t / T`.
 """
 
+import math
+
 from keras import ops
 
 from keras_lpl import _checks
@@ -137,7 +139,7 @@ def _spread_of_all(kernel, covariance):
 
         def gradient(*args, upstream=None):
             upstream = ops.convert_to_tensor(args[0] if upstream is None else upstream)
-            return _gradient_of_kernel(2 * moved * upstream[:, None, :], classes)
+            return _gradient_of_kernel(moved, upstream, classes)
 
         return ops.sum(difference * moved, axis=1), gradient
 
@@ -177,11 +179,12 @@ def _spread_one_by_one(kernel, covariance, order, num_present):
         def gradient(*args, upstream=None):
             upstream = ops.convert_to_tensor(args[0] if upstream is None else upstream)
             if keep:
-                return _gradient_of_kernel(2 * kept[0] * upstream[:, None, :], order)
+                return _gradient_of_kernel(kept[0], upstream, order)
 
             def add(i, total):
-                weighted = 2 * of_slot(i)[1] * ops.take(upstream, i, axis=0)
-                return total + _gradient_of_kernel(weighted[None], ops.take(order, i)[None])
+                moved, above = of_slot(i)[1], ops.take(upstream, i, axis=0)
+                of_class = ops.take(order, i)[None]
+                return total + _gradient_of_kernel(moved[None], above[None], of_class)
 
             return ops.fori_loop(0, num_present, add, ops.zeros_like(kernel))
 
@@ -190,11 +193,24 @@ def _spread_one_by_one(kernel, covariance, order, num_present):
     return of_slots(kernel) * 1.0
 
 
-def _gradient_of_kernel(weighted, classes):
-    """What is due to `w_c` less what is due to `w_k`, of `(classes, num_features, num_classes)`."""
-    own = ops.one_hot(classes, weighted.shape[-1], dtype=weighted.dtype)
-    back = ops.matmul(ops.transpose(ops.sum(weighted, axis=2)), own)
-    return ops.sum(weighted, axis=0) - back
+def _gradient_of_kernel(moved, upstream, classes):
+    """What is due to `w_c` less what is due to `w_k`.
+
+    Args:
+        moved: `Sigma_k (w_c - w_k)`, `(k, num_features, num_classes)`.
+        upstream: Gradient of the spread, `(k, num_classes)`.
+        classes: Which classes these `k` are, int32 `(k,)`.
+
+    Returns:
+        `(num_features, num_classes)`.
+    """
+    weighted = moved * upstream[:, None, :]
+    if math.prod(moved.shape) <= MANY_NUMBERS:  # fused with what made `moved`
+        of_class = ops.sum(weighted, axis=2)
+    else:
+        of_class = ops.matmul(moved, upstream[:, :, None])[:, :, 0]
+    own = ops.one_hot(classes, moved.shape[-1], dtype=moved.dtype)
+    return 2 * (ops.sum(weighted, axis=0) - ops.matmul(ops.transpose(of_class), own))
 
 
 def _is_present(labels, num_classes):
