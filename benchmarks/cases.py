@@ -34,7 +34,8 @@ def mean_loss(loss, labels):
 
 
 def loss_case(classes=100, batch=128, seconds=3.0):
-    """LPL's value and gradient, against a plain eager PyTorch loop and plain cross-entropy."""
+    """LPL's value and gradient, against a plain eager PyTorch loop, C, and plain cross-entropy."""
+    import kernel
     import torch
     from reference import lpl_loss
 
@@ -50,14 +51,14 @@ def loss_case(classes=100, batch=128, seconds=3.0):
         ),
         logits,
     )
-    times = side_by_side(
-        {
-            "LPL": value_and_gradient(mean_loss(lpl, labels), logits),
-            "cross-entropy": value_and_gradient(mean_loss(plain, labels), logits),
-            "PyTorch loop": reference,
-        },
-        seconds,
-    )
+    functions = {
+        "LPL": value_and_gradient(mean_loss(lpl, labels), logits),
+        "cross-entropy": value_and_gradient(mean_loss(plain, labels), logits),
+        "PyTorch loop": reference,
+        "C": kernel.value_and_gradient(labels, logits, direction, steps, LPL["step_size"]),
+    }
+    times = side_by_side({name: f for name, f in functions.items() if f is not None}, seconds)
+    against_c = {"LPL / C": ratio(times, "LPL", "C")} if "C" in times else {}
     return [
         {
             "case": "loss",
@@ -69,6 +70,7 @@ def loss_case(classes=100, batch=128, seconds=3.0):
             "ratios": {
                 "PyTorch loop / LPL": ratio(times, "PyTorch loop", "LPL"),
                 "LPL / cross-entropy": ratio(times, "LPL", "cross-entropy"),
+                **against_c,
             },
         }
     ]

@@ -51,6 +51,24 @@ def test_the_lpl_reference_computes_lpl(batch):
     np.testing.assert_allclose(float(theirs), float(ours), rtol=1e-5)
 
 
+def test_the_c_kernel_computes_lpl(batch):
+    labels, _, rng = batch
+    logits = (3 * rng.normal(size=(BATCH, CLASSES))).astype("float32")
+    counts = keras_lpl.data.long_tail_counts(CLASSES, 500, 100)
+    direction, bound = perturbations.LPL(counts, **LPL).direction_and_bound()
+    steps = ops.convert_to_numpy(functional.num_steps(bound, LPL["step_size"]))
+    theirs = load("kernel").value_and_gradient(labels, logits, direction, steps, LPL["step_size"])
+    if theirs is None:
+        pytest.skip("there is no C compiler")
+    value, gradient = theirs()
+    perturbed = functional.perturb_logits(labels, logits, direction, steps, LPL["step_size"])
+    loss = ops.convert_to_numpy(functional.softmax_crossentropy(labels, perturbed))
+    np.testing.assert_allclose(value, loss.mean(), rtol=1e-5)
+    probability = ops.convert_to_numpy(ops.softmax(perturbed, axis=-1))
+    expected = (probability - np.eye(CLASSES)[labels]) / BATCH
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_isda_reference_computes_isda(batch):
     torch = pytest.importorskip("torch")
     labels, features, rng = batch
