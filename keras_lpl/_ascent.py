@@ -24,18 +24,21 @@ _FEWEST_ROWS = 8
 # Stands in for a batch size that is not known while code is traced.
 _USUAL_BATCH = 256
 
-# A step multiplies probabilities by up to `exp(step)`, which must not overflow.
+# A step multiplies probabilities by up to `exp(step)`, which must not overflow. Where `step_size`
+# is known to be small that is not looked at; a gradient has up to length sqrt(2).
 _LARGEST_STEP = 80.0
+_SHORT_STEP = 50.0
 
 
-def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight):
+def shift_of_classes(labels, logits, direction, num_steps, step_size, normalize_gradient, weight):
     """Algorithm 2 for class indices.
 
     Args:
         labels: int32 `(batch,)`; negative for a label that is not a class.
         logits: Finite, `(batch, num_classes)`.
-        rate: Direction times step size, `(num_classes,)`.
+        direction: `(num_classes,)` of +1 and -1.
         num_steps: int32 `(num_classes,)`.
+        step_size: A number, or a scalar tensor.
         normalize_gradient: Whether steps have unit length.
         weight: `(batch,)`, 0 for samples that take no part.
 
@@ -46,7 +49,7 @@ def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight
         from keras_lpl import _ascent_torch
 
         return _ascent_torch.shift_of_classes(
-            labels, logits, rate, num_steps, normalize_gradient, weight
+            labels, logits, direction, num_steps, step_size, normalize_gradient, weight
         )
     classes = logits.shape[-1]
     known = ops.maximum(labels, 0)
@@ -64,21 +67,20 @@ def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight
         "row": ops.take(first, known),
         "share": ops.take(share, order)[:, None],
         "is_true": ops.equal(known[:, None], ops.arange(classes, dtype="int32")),
-        "rate": ops.take(rate, known)[:, None],
+        "rate": ops.take(direction * step_size, known)[:, None],
         "steps": ops.take(steps, order)[:, None],
     }
-    delta = _loop(samples, bool(normalize_gradient))
+    is_short = isinstance(step_size, (int, float)) and step_size <= _SHORT_STEP
+    delta = _loop(samples, _step(bool(normalize_gradient), is_short))
     shift = ops.segment_sum(delta, order, num_segments=ops.shape(logits)[0])  # back in place
     return ops.where(labels[:, None] < 0, math.nan, shift)
 
 
-def _loop(samples, normalize_gradient):
+def _loop(samples, step):
     """`delta` of each sample, by loops over ever smaller, fixed numbers of rows."""
     logits, steps = samples["logits"], samples["steps"]
     batch = ops.shape(logits)[0]
     columns = [samples[key] for key in ("is_true", "rate", "steps", "row", "share")]
-    step = _step(normalize_gradient)
-
     state = [ops.softmax(logits, axis=-1), ops.zeros_like(logits)]
     done, start = [], 0
     sizes = _numbers_of_rows(batch if logits.shape[0] is None else logits.shape[0])
@@ -103,7 +105,7 @@ def _numbers_of_rows(batch):
 # The loop bodies are made once and get all they need as state: JAX, run eagerly, compiles a loop
 # for every new function it is given.
 @functools.cache
-def _step(normalize_gradient):
+def _step(normalize_gradient, is_short):
     """One step of every row's class: Eqs. 16 and 17.
 
     The state has the probabilities `softmax(u + delta)`, but for a factor: a step multiplies them
@@ -112,10 +114,10 @@ def _step(normalize_gradient):
 
     def step(k, state):
         odds, delta, is_true, rate, steps, row, share = state
-        total = _sum(odds)
+        scale = 1 / _sum(odds)
         # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
         others = _sum(ops.where(is_true, 0.0, odds))
-        residual = ops.where(is_true, -others, odds) / total
+        residual = ops.where(is_true, -others, odds) * scale
         rate = ops.where(k < steps, rate, 0.0)
         if normalize_gradient:
             gradient = _class_means(residual, row, share * SCALE)
@@ -123,8 +125,8 @@ def _step(normalize_gradient):
         else:
             gradient = _class_means(residual, row, share)
         move = rate * gradient
-        factor = ops.exp(ops.clip(move, -_LARGEST_STEP, _LARGEST_STEP))
-        return odds / total * factor, delta + move, is_true, *state[3:]
+        exponent = move if is_short else ops.clip(move, -_LARGEST_STEP, _LARGEST_STEP)
+        return odds * scale * ops.exp(exponent), delta + move, is_true, *state[3:]
 
     return step
 
@@ -145,7 +147,9 @@ def _class_means(x, row, share):
     return ops.take(total, row, axis=0)
 
 
-def shift_of_soft_labels(labels, logits, rate, num_steps, normalize_gradient, weight):
+def shift_of_soft_labels(
+    labels, logits, direction, num_steps, step_size, normalize_gradient, weight
+):
     """Algorithm 2 for soft labels. Returns `sum_c y_ic delta_c`, `(batch, num_classes)`.
 
     In matrices, with `Y` the labels, `W` the weights, `N` the weight of each class and `R` the
@@ -154,7 +158,7 @@ def shift_of_soft_labels(labels, logits, rate, num_steps, normalize_gradient, we
     member = labels * weight[:, None]
     member = divide_or_zero(member, ops.sum(member, axis=0))  # columns sum to 1, or are all 0
     num_steps = ops.where(ops.max(member, axis=0) > 0, num_steps, 0)
-    constants = (labels, logits, member, rate, num_steps)
+    constants = (labels, logits, member, direction * step_size, num_steps)
     classes, batch = logits.shape[-1], logits.shape[0]
     # The smaller of (classes, classes) and (batch, batch); TensorFlow may not know the batch size.
     if classes <= (_USUAL_BATCH if batch is None else batch):

@@ -20,7 +20,7 @@ _SHRINK = 0.75
 
 @torch.compiler.disable  # its operations follow the labels, so there is nothing to trace
 @torch.no_grad()
-def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight):
+def shift_of_classes(labels, logits, direction, num_steps, step_size, normalize_gradient, weight):
     """As `_ascent.shift_of_classes`."""
     known, steps, share = _samples(labels, num_steps, weight)
     order = np.argsort(-steps, kind="stable")
@@ -35,7 +35,7 @@ def shift_of_classes(labels, logits, rate, num_steps, normalize_gradient, weight
         known[moving],
         steps[moving],
         share[moving],
-        rate.to(logits.dtype)[tensor(known[moving], torch.int64)][:, None],
+        step_size * direction[tensor(known[moving], torch.int64)][:, None],
         normalize_gradient,
         tensor,
     )

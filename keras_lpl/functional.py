@@ -318,10 +318,11 @@ def perturb_logits(
     weight = _effective_weight(labels, is_finite, sample_weight, fixed.dtype)
     # Such samples have no part in any mean, but NaN times 0 is still NaN.
     fixed = ops.where(is_finite[:, None], fixed, 0.0)
-    rate = _to_float(direction, fixed.dtype) * step_size
+    direction = _to_float(direction, fixed.dtype)
     num_steps = ops.cast(ops.convert_to_tensor(num_steps), "int32")
     find_shift = shift_of_soft_labels if len(labels.shape) == 2 else shift_of_classes
-    shift = find_shift(labels, fixed, rate, num_steps, normalize_gradient, weight)
+    arguments = (direction, num_steps, step_size, normalize_gradient, weight)
+    shift = find_shift(labels, fixed, *arguments)
     return logits + ops.stop_gradient(shift)
 
 
