@@ -1,10 +1,11 @@
-"""Runs the suite once per backend, each in a process of its own, and counts.
+"""Runs the suite once per backend, in processes of their own, and counts.
 
     python tests/run.py                                   # the three backends
     python tests/run.py --backends jax torch -- -k resnet # some; the rest goes to pytest
 
 The last line is `N passed, M failed, K skipped`. Errors count as failed, and so does a backend
-whose pytest crashed, collected nothing, or is not installed.
+whose pytest crashed, collected nothing, or is not installed. Each backend runs in two parts, every
+other file in each, so that two processes end at about the same time.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("jax", "tensorflow", "torch")
+PARTS = 2
 NO_TESTS_COLLECTED = 5
 
 
@@ -38,6 +40,7 @@ class Result:
     seconds: float = 0.0
     problem: str = ""
     failures: list = dataclasses.field(default_factory=list)
+    collected: bool = True
 
 
 def main():
@@ -50,7 +53,7 @@ def main():
         "--jobs",
         type=int,
         default=min(2, num_cores()),
-        help="backends that run at the same time (default: %(default)s)",
+        help="processes that run at the same time (default: %(default)s)",
     )
     ours, pytest_args = split(sys.argv[1:])
     options = parser.parse_args(ours)
@@ -58,7 +61,11 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     backends = list(dict.fromkeys(options.backends))
     with tempfile.TemporaryDirectory(prefix="keras-lpl-tests-") as reports:
-        runs = [Run(backend, pytest_args, Path(reports)) for backend in backends]
+        runs = [
+            Run(backend, part, pytest_args, Path(reports))
+            for backend in backends
+            for part in range(PARTS)
+        ]
         try:
             results = run_all(runs, max(1, options.jobs))
         except KeyboardInterrupt:
@@ -66,7 +73,7 @@ def main():
                 run.stop()
             print("\nInterrupted.", file=sys.stderr)
             return 130
-    return report(results)
+    return report([merged(backend, results) for backend in backends])
 
 
 def num_cores():
@@ -85,12 +92,13 @@ def split(arguments):
 
 
 class Run:
-    """One backend's pytest."""
+    """Pytest on one backend, with a part of the files."""
 
-    def __init__(self, backend, pytest_args, reports):
+    def __init__(self, backend, part, pytest_args, reports):
         self.backend = backend
+        self.part = part
         self.pytest_args = pytest_args
-        self.xml = reports / f"{backend}.xml"
+        self.xml = reports / f"{backend}{part}.xml"
         self.cache = reports / "compiled"
         self.process = None
         self.stopped = False
@@ -110,7 +118,10 @@ class Run:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(self.backend, self.cache),
+            env={
+                **environment(self.backend, self.cache),
+                "KERAS_LPL_TEST_PART": f"{self.part}/{PARTS}",  # read by conftest.py
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -159,7 +170,7 @@ def environment(backend, cache):
 
 def run_all(runs, jobs):
     """Runs at most `jobs` at a time, showing each one's lines under its backend's name."""
-    results = {}
+    results = []
     lock = threading.Lock()
     waiting = iter(runs)
 
@@ -175,9 +186,10 @@ def run_all(runs, jobs):
                     print(f"{backend:<10} | {line}", flush=True)
 
             try:
-                results[run.backend] = run(show)
+                result = run(show)
             except Exception as error:
-                results[run.backend] = Result(run.backend, failed=1, problem=repr(error))
+                result = Result(run.backend, failed=1, problem=repr(error))
+            results.append(result)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
     for worker in workers:
@@ -185,7 +197,25 @@ def run_all(runs, jobs):
     for worker in workers:
         while worker.is_alive():
             worker.join(timeout=0.2)  # with a timeout, so that Ctrl-C gets through
-    return [results[run.backend] for run in runs]
+    return results
+
+
+def merged(backend, results):
+    """The parts of one backend as one result."""
+    parts = [each for each in results if each.backend == backend]
+    collected = any(part.collected for part in parts)
+    problems = dict.fromkeys(part.problem for part in parts if part.problem)
+    if not collected:
+        problems = {"no test was collected": None}
+    return Result(
+        backend,
+        passed=sum(part.passed for part in parts),
+        failed=sum(part.failed for part in parts) + (not collected),
+        skipped=sum(part.skipped for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        problem="; ".join(problems),
+        failures=[failure for part in parts for failure in part.failures],
+    )
 
 
 def count(backend, xml, status):
@@ -205,8 +235,8 @@ def count(backend, xml, status):
         else:
             result.passed += 1
     if status == NO_TESTS_COLLECTED:
-        result.problem = "no test was collected"
-    elif status != 0 and not result.failed:
+        return Result(backend, collected=False)
+    if status != 0 and not result.failed:
         result.problem = result.problem or f"pytest ended with exit status {status}"
     if result.problem:
         result.failed += 1

@@ -24,7 +24,16 @@ FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = [page for page in PAGES if FENCE.search(page.read_text())]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def pages():
+    """All pages; those of methods on one backend, as each method is tested on all of them."""
+    for page in PAGES:
+        name = page.relative_to(ROOT).as_posix()
+        is_of_method = name.startswith("docs/methods/") and name != "docs/methods/lpl.md"
+        marks = [pytest.mark.on_one_backend] if is_of_method else []
+        yield pytest.param(page, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("page", list(pages()))
 def test_page_runs(page):
     """All Python of a page, top to bottom, as one program."""
     code = "\n".join(FENCE.findall(page.read_text()))

@@ -50,6 +50,7 @@ def penalty(model):
     return float(sum(ops.convert_to_numpy(loss) for loss in model.losses))
 
 
+@pytest.mark.on_one_backend
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
