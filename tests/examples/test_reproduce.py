@@ -83,7 +83,7 @@ def test_rows_are_found_by_their_names():
     assert [row["name"] for row in found] == ["LPL, varied bound", "LA + LPL"]
     with pytest.raises(SystemExit, match=r"no row 'nonsense'\. There are: cross-entropy; "):
         reproduction.selected(rows, ["nonsense"], "row")
-    with pytest.raises(SystemExit, match=r"no table '99'\. There are: 1, 2, 3, 4, 6, map, networks"):
+    with pytest.raises(SystemExit, match=r"no table '99'\. There are: 1, 2, 3, 4, 6, map, net"):
         reproduction.read("99")
 
 
