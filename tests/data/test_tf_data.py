@@ -146,6 +146,14 @@ def test_repeat_goes_through_the_same_epochs():
     np.testing.assert_array_equal(epoch(repeated)[0], expected)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_nobody_waits_for_tensorflows_tuner(training):
+    x, y = coded_images(10)
+    batches = pipeline(x, y, 4, training=training, mean=0.0, std=1.0)
+    assert batches.options().autotune.enabled is False
+    assert batches.map(lambda x, y: (x, y)).options().autotune.enabled is False
+
+
 def test_the_random_stream_is_pinned():
     # Order, then crops, then flips, of one generator: a change here changes every published run.
     x, y = coded_images()
