@@ -93,17 +93,13 @@ def one(label, config, options, display):
     command = [sys.executable, __file__, "--run", description, "--out", options.out]
     if options.data is not None:
         command += ["--data", options.data]
-    environment = dict(os.environ)
-    if options.jobs > 1:  # several processes share a GPU's memory if none takes all of it
-        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=environment,
+        env={**shared_environment(options.jobs), **os.environ},
         start_new_session=True,  # an interruption is this process's to deal with
     )
     options.processes.append(process)
@@ -128,6 +124,21 @@ def one(label, config, options, display):
         options.failed.append(name)
         reason = said[-1].strip() if said else f"exit code {code}"
         display.done(name, f"{label}: FAILED, {reason} (all of it: {log})")
+
+
+def shared_environment(jobs):
+    """What lets several runs share a machine: a part of the processors each, and of a GPU."""
+    if jobs == 1:
+        return {}
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    return {
+        "TF_NUM_INTRAOP_THREADS": threads,  # TensorFlow
+        "OMP_NUM_THREADS": threads,  # PyTorch
+        "NPROC": threads,  # JAX
+        # None takes all of a GPU's memory.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }
 
 
 class Display:
@@ -248,7 +259,9 @@ def main():
         "--search", action="store_true", help="search the paper's grids on held-out training data"
     )
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, for a large GPU")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time, which share processors and GPU"
+    )
     parser.add_argument("--data", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("results/reproduction"))
     parser.add_argument("--dry-run", action="store_true", help="show what would be run")
