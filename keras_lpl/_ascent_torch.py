@@ -35,7 +35,8 @@ def shift_of_classes(labels, logits, direction, num_steps, step_size, normalize_
         known[moving],
         steps[moving],
         share[moving],
-        step_size * direction[tensor(known[moving], torch.int64)][:, None],
+        direction[tensor(known[moving], torch.int64)][:, None],
+        float(step_size),
         normalize_gradient,
         tensor,
     )
@@ -54,7 +55,7 @@ def _samples(labels, num_steps, weight):
 
 
 @torch.inference_mode()  # a tenth faster than no_grad
-def _loop(logits, known, steps, share, rate, normalize_gradient, tensor):
+def _loop(logits, known, steps, share, direction, step_size, normalize_gradient, tensor):
     """`delta` of each row; `steps` falls from row to row.
 
     Args:
@@ -62,20 +63,21 @@ def _loop(logits, known, steps, share, rate, normalize_gradient, tensor):
         known: NumPy, `(rows,)`, the class of each row.
         steps: NumPy, `(rows,)`.
         share: NumPy, `(rows,)`, of a row in its class.
-        rate: `(rows, 1)`.
+        direction: `(rows, 1)`.
+        step_size: A number.
         normalize_gradient: Whether steps have unit length.
         tensor: Makes a tensor of an array.
     """
-    scale = SCALE if normalize_gradient else 1.0
     is_true = torch.zeros_like(logits).scatter_(1, tensor(known, torch.int64)[:, None], 1.0)
-    is_other = scale * (1 - is_true)
+    # The direction, too, where each probability is multiplied anyway.
+    is_other = (1 - is_true).mul_(direction * (SCALE if normalize_gradient else 1.0))
     class_means = _class_means(known, share, tensor)
     delta, start = torch.zeros_like(logits), 0
     for num_rows, ends in _stages(steps):
-        parts = (delta, logits, is_true, is_other, rate)
-        moved, fixed, true, other, length = (part[:num_rows] for part in parts)
+        parts = (delta, logits, is_true, is_other)
+        moved, fixed, true, other = (part[:num_rows] for part in parts)
         means = class_means(num_rows)
-        for end in ends:
+        for end, num_left in ends:
             for _ in range(start, end):
                 # Eq. 16. p - 1 would lose all digits of a small 1 - p: it is minus all others.
                 gradient = torch.softmax(fixed + moved, dim=-1).mul_(other)
@@ -83,27 +85,31 @@ def _loop(logits, known, steps, share, rate, normalize_gradient, tensor):
                 gradient = means(gradient.addcmul_(total, true, value=-1))
                 if normalize_gradient:
                     norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-                    moved.addcmul_(gradient, length / norm.clamp_(min=TINY**0.5))  # Eq. 17
+                    moved.addcdiv_(gradient, norm.clamp_(min=TINY**0.5), value=step_size)  # Eq. 17
                 else:
-                    moved.addcmul_(gradient, length)
-            length[np.count_nonzero(steps > end) :] = 0.0
+                    moved.add_(gradient, alpha=step_size)
+            other[num_left:] = 0.0  # these rows stay where they are
             start = end
     return delta
 
 
 def _stages(steps):
-    """With how many rows to go on, and then at which steps some of them have finished."""
-    num_rows, ends = None, []
-    for end in np.unique(steps):
-        moving = np.count_nonzero(steps >= end)
-        if ends and moving < _SHRINK * num_rows:
-            yield num_rows, ends
-            ends = []
-        if not ends:
-            num_rows = moving
-        ends.append(end)
-    if ends:
-        yield num_rows, ends
+    """How many rows to go on with, and the steps after which some have finished.
+
+    Yields:
+        `(num_rows, [(end, num_left), ...])`: the first `num_rows` rows go on until the last `end`,
+        and after each `end` the first `num_left` of them are left.
+    """
+    ends, counts = np.unique(steps, return_counts=True)
+    num_left = len(steps) - np.cumsum(counts)
+    num_rows, stage = len(steps), []
+    for end, count, left in zip(ends.tolist(), counts.tolist(), num_left.tolist(), strict=True):
+        if stage and left + count < _SHRINK * num_rows:
+            yield num_rows, stage
+            num_rows, stage = left + count, []
+        stage.append((end, left))
+    if stage:
+        yield num_rows, stage
 
 
 def _class_means(known, share, tensor):
@@ -113,13 +119,13 @@ def _class_means(known, share, tensor):
         `means(num_rows)`, which returns a function of `(num_rows, num_classes)`, the first rows,
         that gives each row the mean over the rows of its class.
     """
-    _, first, row, count = np.unique(
-        known, return_index=True, return_inverse=True, return_counts=True
-    )
-    alone = np.argmax(count[row] > 1) if count.max(initial=0) > 1 else len(known)
+    has_others = np.bincount(known)[known] > 1 if len(known) else np.zeros(0, bool)
+    alone = np.argmax(has_others) if has_others.any() else len(known)
     most = _MOST_ROWS_OF_MATRIX
     matrix = tensor(np.where(known[:most, None] == known[:most], share[:most], 0.0))
-    row, share = tensor(row, torch.int64), tensor(share)[:, None]
+    if len(known) > most:
+        present, row = np.unique(known, return_inverse=True)
+        row, shares = tensor(row, torch.int64), tensor(share)[:, None]
 
     def means(num_rows):
         if num_rows <= alone:
@@ -127,8 +133,8 @@ def _class_means(known, share, tensor):
         if num_rows <= most:
             of_rows = matrix[:num_rows, :num_rows]
             return lambda x: of_rows @ x
-        rows, shares = row[:num_rows], share[:num_rows]
-        zeros = matrix.new_zeros((len(first), 1))
-        return lambda x: zeros.repeat(1, x.shape[-1]).index_add_(0, rows, shares * x)[rows]
+        to, part = row[:num_rows], shares[:num_rows]
+        zeros = matrix.new_zeros((len(present), 1))
+        return lambda x: zeros.repeat(1, x.shape[-1]).index_add_(0, to, part * x)[to]
 
     return means
