@@ -288,9 +288,13 @@ def first_step_case(repeats=3):
 
 
 def memory_of(name, depth=32, classes=100, batch=128):
-    """Peak memory of this process in MiB during training steps with one loss (on Linux).
+    """Memory of training steps with one loss, in MiB (on Linux).
 
     After a few steps, so that what compiling took and gave back is not counted.
+
+    Returns:
+        `process`, the peak of all that this process holds, frameworks and compiled code included,
+        and `step`, how much of it is taken for a step and given back.
     """
     counts, labels, _ = long_tail(classes, batch)
     x = np.random.default_rng(2).normal(size=(batch, 32, 32, 3)).astype("float32")
@@ -306,6 +310,13 @@ def memory_of(name, depth=32, classes=100, batch=128):
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            before = _mebibytes("VmRSS")
         model.train_on_batch(x, labels)
+    peak = _mebibytes("VmHWM")
+    return {"process": peak, "step": peak - before}
+
+
+def _mebibytes(name):
+    """Memory of this process: `VmRSS` now, `VmHWM` at its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
