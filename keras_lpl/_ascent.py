@@ -14,7 +14,7 @@ import math
 import keras
 from keras import ops
 
-from keras_lpl._numerics import SCALE, TINY, divide_or_zero, unit_rows
+from keras_lpl._numerics import SCALE, TINY, divide_or_zero, take_rows, unit_rows
 
 # The loop goes on with these shares of the rows, one after the other. More of them would do less
 # work, and take longer to compile.
@@ -54,21 +54,21 @@ def shift_of_classes(labels, logits, direction, num_steps, step_size, normalize_
     classes = logits.shape[-1]
     known = ops.maximum(labels, 0)
     total = ops.segment_sum(weight, known, num_segments=classes)
-    steps = ops.where(ops.take(total, known) > 0, ops.take(num_steps, known), 0)
-    share = divide_or_zero(weight, ops.take(total, known))  # of a sample in its class
+    steps = ops.where(take_rows(total, known) > 0, take_rows(num_steps, known), 0)
+    share = divide_or_zero(weight, take_rows(total, known))  # of a sample in its class
 
     order = ops.argsort(-steps)
-    known = ops.take(known, order)
+    known = take_rows(known, order)
     rows = ops.arange(ops.shape(logits)[0], dtype="int32")
     # The first row of each class stands for it: it is there as long as any row of the class is.
     first = -ops.segment_max(-rows, known, num_segments=classes)
     samples = {
-        "logits": ops.take(logits, order, axis=0),
-        "row": ops.take(first, known),
-        "share": ops.take(share, order)[:, None],
+        "logits": take_rows(logits, order),
+        "row": take_rows(first, known),
+        "share": take_rows(share, order)[:, None],
         "is_true": ops.equal(known[:, None], ops.arange(classes, dtype="int32")),
-        "rate": ops.take(direction * step_size, known)[:, None],
-        "steps": ops.take(steps, order)[:, None],
+        "rate": take_rows(direction * step_size, known)[:, None],
+        "steps": take_rows(steps, order)[:, None],
     }
     is_short = isinstance(step_size, (int, float)) and step_size <= _SHORT_STEP
     delta = _loop(samples, _step(bool(normalize_gradient), is_short))
@@ -86,7 +86,7 @@ def _loop(samples, step):
     sizes = _numbers_of_rows(batch if logits.shape[0] is None else logits.shape[0])
     for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
         # Every row from `next_size` on has finished when this one has.
-        end = ops.take(steps, ops.minimum(next_size, batch - 1))
+        end = steps[ops.minimum(next_size, batch - 1), 0]
         state = (*state, *(column[:size] for column in columns))
         probability, delta, *_ = ops.fori_loop(start, end, step, state)
         done.append(delta[next_size:])
@@ -144,7 +144,7 @@ def _class_means(x, row, share):
         share: Share of each row in its class, `(rows, 1)`.
     """
     total = ops.segment_sum(share * x, row, num_segments=ops.shape(x)[0])
-    return ops.take(total, row, axis=0)
+    return take_rows(total, row)
 
 
 def shift_of_soft_labels(

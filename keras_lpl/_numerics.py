@@ -22,6 +22,13 @@ def divide_or_zero(numerator, denominator):
     return ops.where(is_zero, 0.0, numerator / ops.where(is_zero, 1.0, denominator))
 
 
+def take_rows(x, rows):
+    """`x[rows]`, for rows that exist."""
+    if keras.config.backend() == "tensorflow":  # knows no such index
+        return ops.take(x, rows, axis=0)
+    return x[rows]  # `ops.take` would look for rows that do not exist
+
+
 def unit_rows(x):
     """Rows of length 1; rows of zeros stay. Entries must be of a size that can be squared."""
     return divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
@@ -47,7 +54,7 @@ def replace_rows(array, rows, num_rows, new_row):
     if keras.config.backend() == "jax":
 
         def write(i, array):
-            row = ops.take(rows, i)
+            row = take_rows(rows, i)
             start = (row, *(0 for _ in array.shape[1:]))
             # Read from what the loop carries: a second reader of `array` would make it a copy.
             old = ops.slice(array, start, (1, *array.shape[1:]))[0]

@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_lpl import _checks, functional
-from keras_lpl._numerics import divide_or_zero, finite_rows, replace_rows
+from keras_lpl._numerics import divide_or_zero, finite_rows, replace_rows, take_rows
 from keras_lpl.layers.running_statistics import RunningStatistic
 
 # Samples of a class whose products are taken at a time.
@@ -132,7 +132,7 @@ class RunningMoments(RunningStatistic):
 
     def _variances(self, labels, membership, features, mean, share, gap):
         if len(labels.shape) == 1:
-            around = features - ops.take(mean, ops.maximum(labels, 0), axis=0)
+            around = features - take_rows(mean, ops.maximum(labels, 0))
             count, squares = _sums(labels, membership, ops.square(around))
         else:  # a sample of several classes lies around each of their means
             count, squares = _sums(labels, membership, ops.square(features))
@@ -149,8 +149,8 @@ class RunningMoments(RunningStatistic):
         batch = ops.shape(features)[0]
         if len(labels.shape) == 1:
             order, first, end = _by_class(labels, num_classes)
-            features = ops.take(features, order, axis=0)
-            membership = ops.take(membership, order, axis=0)
+            features = take_rows(features, order)
+            membership = take_rows(membership, order)
             window = _WINDOW
         else:  # any sample may have a part in any class
             first = ops.zeros((num_classes,), dtype="int32")
@@ -162,18 +162,18 @@ class RunningMoments(RunningStatistic):
 
         def of_classes(classes, covariance):
             """New covariances of some classes."""
-            start, stop = ops.take(first, classes), ops.take(end, classes)
-            its_mean = ops.take(mean, classes, axis=0)[:, None]
-            its_gap = ops.take(gap, classes, axis=0)[:, None]
-            kept = 1 - ops.take(share, classes, axis=0)[:, :, None]
+            start, stop = take_rows(first, classes), take_rows(end, classes)
+            its_mean = take_rows(mean, classes)[:, None]
+            its_gap = take_rows(gap, classes)[:, None]
+            kept = 1 - take_rows(share, classes)[:, :, None]
 
             def of_window(i):
                 """Samples around their mean, and what each counts."""
                 row = start[:, None] + i * window + ops.arange(window, dtype="int32")
                 inside = ops.cast(row < stop[:, None], "float32")
                 row = ops.minimum(row, batch - 1)
-                around = ops.take(features, row, axis=0) - its_mean
-                factor = ops.take(ops.reshape(weight, (-1,)), row * num_classes + classes[:, None])
+                around = take_rows(features, row) - its_mean
+                factor = take_rows(ops.reshape(weight, (-1,)), row * num_classes + classes[:, None])
                 return around, (factor * inside)[:, :, None]
 
             def add_window(i, total):
@@ -183,7 +183,7 @@ class RunningMoments(RunningStatistic):
             # The gap is one more row of the first window, which spares a pass over the matrices.
             around, factor = of_window(0)
             around = ops.concatenate([around, its_gap], axis=1)
-            of_gap = ops.take(scale, classes)[:, None, None]
+            of_gap = take_rows(scale, classes)[:, None, None]
             factor = ops.concatenate([factor, of_gap], axis=1)
             total = kept * covariance + _outer(around, factor)
             num_windows = (ops.max(stop - start) + window - 1) // window
@@ -214,7 +214,7 @@ def _by_class(labels, num_classes):
     """
     labels = ops.cast(ops.convert_to_tensor(labels), "int32")
     order = ops.argsort(labels)
-    labels = ops.take(labels, order)
+    labels = take_rows(labels, order)
     classes = ops.arange(num_classes, dtype="int32")
     first = ops.searchsorted(labels, classes, side="left")
     end = ops.searchsorted(labels, classes, side="right")

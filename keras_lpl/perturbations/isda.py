@@ -11,7 +11,7 @@ import math
 from keras import ops
 
 from keras_lpl import _checks
-from keras_lpl._numerics import stack_rows
+from keras_lpl._numerics import stack_rows, take_rows
 from keras_lpl.layers.class_statistics import MANY_NUMBERS, RunningMoments, present_first
 from keras_lpl.layers.cosine_dense import warn_of_cosine_head
 from keras_lpl.perturbations.base import Perturbation, register
@@ -116,7 +116,7 @@ def spread_of_full(labels, kernel, covariance):
         num_slots = min(num_classes, labels.shape[0])  # a batch has no more classes than samples
     spread = _spread_one_by_one(kernel, covariance, order[:num_slots], num_present)
     slot = ops.argsort(order)  # of each class; those that are absent have none, and are not read
-    return _of_samples(labels, ops.take(spread, ops.minimum(slot, num_slots - 1), axis=0))
+    return _of_samples(labels, take_rows(spread, ops.minimum(slot, num_slots - 1)))
 
 
 # Both forms are differentiated by hand: automatic differentiation would keep several arrays of
@@ -158,7 +158,7 @@ def _spread_one_by_one(kernel, covariance, order, num_present):
     @ops.custom_gradient
     def of_slots(kernel):
         def of_slot(i):
-            row = ops.take(order, i)
+            row = take_rows(order, i)
             sigma = ops.slice(covariance, (row, 0, 0), (1, num_features, num_features))[0]
             moved = ops.matmul(sigma, kernel)
             moved = moved - ops.slice(moved, (0, row), (num_features, 1))
@@ -182,8 +182,8 @@ def _spread_one_by_one(kernel, covariance, order, num_present):
                 return _gradient_of_kernel(kept[0], upstream, order)
 
             def add(i, total):
-                moved, above = of_slot(i)[1], ops.take(upstream, i, axis=0)
-                of_class = ops.take(order, i)[None]
+                moved, above = of_slot(i)[1], take_rows(upstream, i)
+                of_class = take_rows(order, i)[None]
                 return total + _gradient_of_kernel(moved[None], above[None], of_class)
 
             return ops.fori_loop(0, num_present, add, ops.zeros_like(kernel))
@@ -225,4 +225,4 @@ def _of_samples(labels, of_classes):
     """The row of each sample's class, `(batch, ...)`; the mean over its classes if it has many."""
     if len(labels.shape) == 2:
         return ops.matmul(ops.cast(labels, of_classes.dtype), of_classes)
-    return ops.take(of_classes, ops.maximum(labels, 0), axis=0)
+    return take_rows(of_classes, ops.maximum(labels, 0))

@@ -19,8 +19,9 @@ def test_cosine_dense_is_the_cosine():
         for c in range(3):
             w = kernel[:, c].astype("float64")
             cosine = x[i] @ w / (np.linalg.norm(x[i]) * np.linalg.norm(w))
-            np.testing.assert_allclose(outputs[i, c], 2 * cosine, rtol=1e-5)
-    np.testing.assert_allclose(ops.convert_to_numpy(head(100 * x)), outputs, rtol=1e-5)
+            np.testing.assert_allclose(outputs[i, c], 2 * cosine, rtol=1e-5, atol=1e-6)
+    scaled = ops.convert_to_numpy(head(100 * x))
+    np.testing.assert_allclose(scaled, outputs, rtol=1e-5, atol=1e-6)
     assert np.all(np.isfinite(ops.convert_to_numpy(head(np.zeros((1, 5), "float32")))))
 
 
