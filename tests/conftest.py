@@ -1,6 +1,7 @@
 """Fixtures every test may ask for, the marker `on_one_backend`, and parts of the suite."""
 
 import os
+import random
 
 import keras
 import numpy as np
@@ -32,6 +33,12 @@ def keep_part(config, items, part):
     kept = set(files[part::parts])
     config.hook.pytest_deselected(items=[item for item in items if item.path not in kept])
     items[:] = [item for item in items if item.path in kept]
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    """Whichever tests run before, Keras draws the same seeds: of weights, dropout, shuffling."""
+    random.seed(0)
 
 
 @pytest.fixture
