@@ -1,6 +1,6 @@
 """The loop of Algorithm 2: the ways in which it is computed agree, and none is larger than it says.
 
-What it computes is held to the oracle in `test_functional.py`.
+What it computes is held to the oracle in `test_functional.py` and `test_perturb_logits.py`.
 """
 
 import keras
