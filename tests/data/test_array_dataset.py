@@ -1,15 +1,10 @@
-import os
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-import keras_lpl
 from keras_lpl.data import ArrayDataset, class_counts, class_probabilities
 from keras_lpl.data.sampling import SAMPLINGS
 from tests.data.test_sampling import follows
@@ -256,154 +251,6 @@ def test_indices_out_of_range():
     for index in (4, -5):
         with pytest.raises(IndexError, match="out of range"):
             dataset[index]
-
-
-# --- With Keras -----------------------------------------------------------------------------
-
-
-class Seen(ArrayDataset):
-    """Remembers, in order, which batches of which epochs were taken."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.seen = []
-
-    def __getitem__(self, index):
-        self.seen.append((self.epoch, index))
-        return super().__getitem__(index)
-
-
-def make_model():
-    inputs = keras.Input((2,))
-    x = keras.layers.Rescaling([1e-2, 1e-4])(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(4, kernel_initializer="zeros")(x))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.5, momentum=0.9), loss)
-    return model
-
-
-def trained_by_hand(dataset, number):
-    model = make_model()
-    for _ in range(number):
-        for x, y in dataset:
-            model.train_on_batch(x, y)
-        dataset.on_epoch_end()
-    return model.get_weights()
-
-
-def assert_equal_weights(one, other):
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("sampling", [None, "class_balanced"])
-def test_fit_trains_on_the_epochs_in_turn(sampling):
-    arguments = {"sampling": sampling, "disturb_rate": 0.3}
-    expected = trained_by_hand(ArrayDataset(X, Y, 30, **arguments), 3)
-    other = trained_by_hand(ArrayDataset(X, Y, 30, initial_epoch=1, **arguments), 3)
-    assert np.abs(expected[0] - other[0]).max() > 1e-2  # so the check below can fail
-
-    dataset, model = ArrayDataset(X, Y, 30, **arguments), make_model()
-    model.fit(dataset, epochs=2, shuffle=False, verbose=0, validation_data=(X, Y))
-    assert dataset.epoch == 2
-    model.fit(dataset, epochs=1, shuffle=False, verbose=0)
-    assert dataset.epoch == 3
-    assert_equal_weights(model.get_weights(), expected)
-
-
-def test_a_resumed_fit_comes_to_the_weights_of_a_whole_one(tmp_path):
-    whole = make_model()
-    whole.fit(ArrayDataset(X, Y, 30, **DRAWN), epochs=4, shuffle=False, verbose=0)
-
-    first = make_model()
-    first.fit(ArrayDataset(X, Y, 30, **DRAWN), epochs=2, shuffle=False, verbose=0)
-    first.save(tmp_path / "model.keras")
-    second = keras.saving.load_model(tmp_path / "model.keras")
-    rest = ArrayDataset(X, Y, 30, initial_epoch=2, **DRAWN)
-    second.fit(rest, epochs=4, initial_epoch=2, shuffle=False, verbose=0)
-    assert rest.epoch == 4
-    assert_equal_weights(second.get_weights(), whole.get_weights())
-
-
-def test_fit_of_a_model_that_is_not_built():
-    model = keras.Sequential([keras.layers.Dense(4)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    dataset = Seen(X, Y, 30, **DRAWN)
-    model.fit(dataset, epochs=2, shuffle=False, verbose=0)
-    passes = [(epoch, i) for epoch in range(2) for i in range(4)]
-    # Before that, one or two from which Keras builds the model or learns the shapes.
-    assert dataset.seen[-8:] == passes
-    assert dataset.seen[:-8] in ([(0, 0)], [(0, 0), (0, 1)])
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_steps_per_epoch_takes_several_epochs_for_a_pass(shuffle):
-    dataset = Seen(X, Y, 30, **DRAWN)
-    make_model().fit(dataset, epochs=4, steps_per_epoch=2, shuffle=shuffle, verbose=0)
-    assert dataset.epoch == 2
-    assert {epoch for epoch, _ in dataset.seen} == {0, 1}
-    for epoch in (0, 1):
-        assert {i for e, i in dataset.seen if e == epoch} == {0, 1, 2, 3}
-
-
-def test_fits_own_shuffling_changes_the_order_of_batches_alone():
-    dataset = Seen(X, Y, 10, **DRAWN)
-    make_model().fit(dataset, epochs=2, shuffle=True, verbose=0)
-    assert dataset.epoch == 2
-    for epoch in (0, 1):
-        batches = [i for e, i in dataset.seen if e == epoch]
-        assert set(batches) == set(range(10))
-        assert batches[-10:] != list(range(10))
-
-
-@pytest.mark.parametrize("labels", [Y, Y[:, None], np.eye(4, dtype="float32")[Y]])
-def test_fit_of_an_lpl_model(labels):
-    inputs = keras.Input((2,))
-    model = keras_lpl.LPLModel(inputs, keras.layers.Dense(4)(inputs))
-    model.compile(keras.optimizers.SGD(1e-6), loss=keras_lpl.LPLLoss())
-    dataset = ArrayDataset(X, labels, 32, **DRAWN)
-    history = model.fit(dataset, epochs=2, shuffle=False, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert dataset.epoch == 2
-
-
-def test_evaluate_counts_as_an_epoch():
-    dataset, model = ArrayDataset(X, Y, 30), make_model()
-    expected = model.evaluate(X, Y, batch_size=30, verbose=0)
-    assert model.evaluate(dataset, verbose=0) == pytest.approx(expected, rel=1e-5)
-    assert dataset.epoch == 1
-
-
-def test_class_weights_of_fit_reach_the_labels_that_are_drawn():
-    dataset, model = ArrayDataset(X, Y, 32, **DRAWN), make_model()
-    model.fit(dataset, class_weight={0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}, verbose=0)
-    assert all((weight == 0).all() for weight in model.get_weights())
-
-
-@pytest.mark.skipif(keras.config.backend() == "tensorflow", reason="TensorFlow is the backend")
-def test_works_with_tensorflow_not_installed():
-    code = """
-import sys
-sys.modules["tensorflow"] = None  # Python's way to say that there is none
-import keras, numpy as np
-from keras_lpl.data import ArrayDataset
-inputs = keras.Input((4,))
-model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
-model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-train = ArrayDataset(np.ones((8, 4), "float32"), np.arange(8) % 3, 4,
-                     sampling="class_balanced", disturb_rate=0.1)
-model.fit(train, epochs=2, shuffle=False, verbose=0)
-print(train.epoch, sys.modules["tensorflow"])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(keras_lpl.__file__).parent.parent,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["2", "None"]
 
 
 # --- Errors ---------------------------------------------------------------------------------
