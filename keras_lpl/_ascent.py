@@ -78,19 +78,23 @@ def shift_of_classes(labels, logits, direction, num_steps, step_size, normalize_
 
 def _loop(samples, step):
     """`delta` of each sample, by loops over ever smaller, fixed numbers of rows."""
-    logits, steps = samples["logits"], samples["steps"]
+    logits, steps, is_true = samples["logits"], samples["steps"], samples["is_true"]
     batch = ops.shape(logits)[0]
-    columns = [samples[key] for key in ("is_true", "rate", "steps", "row", "share")]
-    state = [ops.softmax(logits, axis=-1), ops.zeros_like(logits)]
+    columns = [samples[key] for key in ("rate", "steps", "row", "share")]
+    probability = ops.softmax(logits, axis=-1)
+    own_probability = _sum(ops.where(is_true, probability, 0.0))
+    state = [ops.where(is_true, 0.0, probability), own_probability]
+    state += [ops.zeros_like(logits), ops.zeros_like(own_probability)]
     done, start = [], 0
     sizes = _numbers_of_rows(batch if logits.shape[0] is None else logits.shape[0])
     for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
         # Every row from `next_size` on has finished when this one has.
         end = steps[ops.minimum(next_size, batch - 1), 0]
         state = (*state, *(column[:size] for column in columns))
-        probability, delta, *_ = ops.fori_loop(start, end, step, state)
-        done.append(delta[next_size:])
-        state, start = [probability[:next_size], delta[:next_size]], end
+        state = ops.fori_loop(start, end, step, state)[:4]
+        delta, own_delta = (part[next_size:] for part in state[2:])
+        done.append(ops.where(is_true[next_size:size], own_delta, delta))
+        state, start = [part[:next_size] for part in state], end
     return ops.concatenate(done[::-1], axis=0)
 
 
@@ -109,24 +113,33 @@ def _step(normalize_gradient, is_short):
     """One step of every row's class: Eqs. 16 and 17.
 
     The state has the probabilities `softmax(u + delta)`, but for a factor: a step multiplies them
-    by `exp(step)`. That spares the loop from taking more than one exponential of each number.
+    by `exp(step)`. That spares the loop from taking more than one exponential of each number. What
+    belongs to a row's own class is kept apart, `(rows, 1)`, with 0 in its place.
     """
 
+    def grow(odds, move):
+        return odds * ops.exp(move if is_short else ops.clip(move, -_LARGEST_STEP, _LARGEST_STEP))
+
     def step(k, state):
-        odds, delta, is_true, rate, steps, row, share = state
-        scale = 1 / _sum(odds)
+        odds, own_odds, delta, own_delta, rate, steps, row, share = state
+        others = _sum(odds)
+        scale = 1 / (others + own_odds)
+        weight = scale * share * (SCALE if normalize_gradient else 1.0)
+        gradient = _class_sums(odds * weight, row)
         # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
-        others = _sum(ops.where(is_true, 0.0, odds))
-        residual = ops.where(is_true, -others, odds) * scale
+        own_gradient = -_class_sums(others * weight, row)
         rate = ops.where(k < steps, rate, 0.0)
         if normalize_gradient:
-            gradient = _class_means(residual, row, share * SCALE)
-            rate = rate * (_sum(gradient * gradient) + TINY) ** -0.5
-        else:
-            gradient = _class_means(residual, row, share)
-        move = rate * gradient
-        exponent = move if is_short else ops.clip(move, -_LARGEST_STEP, _LARGEST_STEP)
-        return odds * scale * ops.exp(exponent), delta + move, is_true, *state[3:]
+            square = _sum(gradient * gradient) + own_gradient * own_gradient
+            rate = rate * (square + TINY) ** -0.5
+        move, own_move = rate * gradient, rate * own_gradient
+        return (
+            grow(odds * scale, move),
+            grow(own_odds * scale, own_move),
+            delta + move,
+            own_delta + own_move,
+            *state[4:],
+        )
 
     return step
 
@@ -135,16 +148,14 @@ def _sum(x):
     return ops.sum(x, axis=-1, keepdims=True)
 
 
-def _class_means(x, row, share):
-    """Each row's mean over the rows of its class.
+def _class_sums(x, row):
+    """Each row's sum over the rows of its class.
 
     Args:
-        x: `(rows, num_classes)`.
+        x: `(rows, n)`.
         row: The row that stands for each row's class, `(rows,)`.
-        share: Share of each row in its class, `(rows, 1)`.
     """
-    total = ops.segment_sum(share * x, row, num_segments=ops.shape(x)[0])
-    return take_rows(total, row)
+    return take_rows(ops.segment_sum(x, row, num_segments=ops.shape(x)[0]), row)
 
 
 def shift_of_soft_labels(
