@@ -190,3 +190,14 @@ def test_runs_fail_alone_and_finished_ones_are_not_repeated(monkeypatch, tmp_pat
     reproduce.main()
     assert result.stat().st_mtime_ns == before
     assert "epoch" not in capsys.readouterr().out.split("**Table")[0]
+
+
+def test_runs_at_a_time_share_the_processors(monkeypatch):
+    import reproduce
+
+    monkeypatch.setattr(reproduce.os, "cpu_count", lambda: 8)
+    assert reproduce.shared_environment(jobs=1) == {}
+    for jobs, threads in ((3, "2"), (20, "1")):
+        shared = reproduce.shared_environment(jobs)
+        for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "NPROC"):
+            assert shared[name] == threads
