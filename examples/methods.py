@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+from keras import ops
 
 import keras_lpl
 from keras_lpl import perturbations
@@ -121,6 +122,32 @@ class LogarithmicLPL(perturbations.LPL):
         return direction, scale * np.abs(log - middle) / np.abs(log.min() - middle)
 
 
+@keras.saving.register_keras_serializable("keras_lpl_examples")
+class OneSidedLogitAdjustment(perturbations.LogitAdjustment):
+    """Logit adjustment of the samples of frequent classes alone, or of rare ones alone.
+
+    It tells apart what logit adjustment does: rare samples have to outdo the frequent classes, and
+    frequent samples no longer hold the rare classes down. For class indices.
+    """
+
+    def __init__(self, class_counts, tau=1.0, side="tail", threshold=0.4):
+        super().__init__(class_counts, tau)
+        self.side, self.threshold = side, threshold
+
+    def __call__(self, labels, logits, context):
+        direction = keras_lpl.functional.split_by_frequency(self.class_counts, self.threshold)
+        is_head = ops.take(direction, ops.maximum(labels, 0)) < 0
+        is_meant = is_head if self.side == "head" else ops.logical_not(is_head)
+        return ops.where(is_meant[:, None], super().__call__(labels, logits, context), logits)
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side, "threshold": self.threshold}
+
+
+def _one_sided(side):
+    return composed(lambda t: OneSidedLogitAdjustment(t.class_counts, t.tau, side))
+
+
 def _lpl(training):
     return perturbations.LPL(training.class_counts, **training.lpl)
 
@@ -161,6 +188,8 @@ METHODS = {
     "LPL, logarithmic": Method(
         lambda t: keras_lpl.PerturbedCrossentropy([LogarithmicLPL(t.class_counts, **t.lpl)])
     ),
+    "LA of the head": Method(_one_sided("head")),
+    "LA of the tail": Method(_one_sided("tail")),
     "LPL by confidence": Method(lambda t: keras_lpl.LPLLoss(**t.lpl_by_confidence)),
     "logit adjustment post hoc": Method(crossentropy, post_hoc=True),
     "VS": Method(lambda t: keras_lpl.VSLoss(t.class_counts, gamma=0.15)),
