@@ -94,6 +94,7 @@ def test_defaults_are_those_of_the_table():
         ({"delta_epsilon": 0}, ("confidence", "mean", 0.2, 0.0, 0.02)),
         ({"class_counts": COUNTS}, ("frequency", 0.4, 0.0, 2.5, 0.1)),
         ({"class_counts": COUNTS, "delta_epsilon": 0}, ("frequency", 0.4, 1.5, 0.0, 0.1)),
+        ({"class_counts": COUNTS, "logit_adjustment": 0.5}, ("frequency", 0.4, 0.0, 1.5, 0.1)),
     ]
     names = ("split", "threshold", "epsilon", "delta_epsilon", "step_size")
     documented = [
@@ -108,6 +109,11 @@ def test_defaults_are_those_of_the_table():
         values = [cell.replace(" (given)", "").strip('"') for cell in cells]
         for value, cell in zip(expected, values, strict=True):
             assert cell == value if isinstance(value, str) else float(cell) == value
+
+
+def test_bounds_by_confidence_are_the_same_on_adjusted_logits():
+    adjusted = LPLLoss(COUNTS, split="confidence", logit_adjustment=1.0).get_config()
+    assert adjusted["delta_epsilon"] == LPLLoss().get_config()["delta_epsilon"]
 
 
 def test_counts_given_as_arrays_are_saved_as_numbers():

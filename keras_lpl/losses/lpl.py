@@ -7,6 +7,9 @@ from keras_lpl.perturbations.base import register
 from keras_lpl.perturbations.logit_adjustment import LogitAdjustment
 from keras_lpl.perturbations.lpl import LPL
 
+# The smallest of the paper's grid: larger ones lost to logit adjustment alone (docs/results.md).
+_DELTA_EPSILON_ON_LA = 1.5
+
 
 @register
 class LPLLoss(PerturbedCrossentropy):
@@ -27,6 +30,7 @@ class LPLLoss(PerturbedCrossentropy):
     | mean, fixed bound   | "confidence" | "mean"      | 0.2       | 0 (given)       | 0.02        |
     | frequency, varied   | "frequency"  | 0.4         | 0         | 2.5             | 0.1         |
     | frequency, fixed    | "frequency"  | 0.4         | 1.5       | 0 (given)       | 0.1         |
+    | frequency, on LA    | "frequency"  | 0.4         | 0         | 1.5             | 0.1         |
 
     In an `LPLModel`, confidence is a running mean over training. In a plain `keras.Model` it comes
     from the batch alone, and the loss perturbs in evaluation too, so that `val_loss` is no plain
@@ -51,7 +55,8 @@ class LPLLoss(PerturbedCrossentropy):
         normalize_gradient: Take steps of length `step_size` (default), so that the push is at most
             `eps_c` long. False takes `step_size` times the gradient, Eqs. 16-17 as printed, which
             fades as a class is learnt.
-        logit_adjustment: `lambda` of LA+LPL: LPL on `u + lambda * log pi`. Needs `class_counts`.
+        logit_adjustment: `lambda` of LA+LPL: LPL on `u + lambda * log pi`. Needs `class_counts`. As
+            both push the same way, the bound that varies is smaller then, if it is left out.
         reduction: As in `keras.losses.Loss`.
         name: Optional name of the loss.
         dtype: `"float32"` (default) or `"float64"`.
@@ -90,6 +95,9 @@ class LPLLoss(PerturbedCrossentropy):
         name="lpl_loss",
         dtype=None,
     ):
+        self.logit_adjustment = _checks.number(logit_adjustment, "logit_adjustment", minimum=0)
+        if self.logit_adjustment and split != "confidence" and delta_epsilon is None:
+            delta_epsilon = _DELTA_EPSILON_ON_LA
         self._lpl = LPL(
             class_counts=class_counts,
             split=split,
@@ -100,7 +108,6 @@ class LPLLoss(PerturbedCrossentropy):
             head_scale=head_scale,
             normalize_gradient=normalize_gradient,
         )
-        self.logit_adjustment = _checks.number(logit_adjustment, "logit_adjustment", minimum=0)
         perturbations = [self._lpl]
         if self.logit_adjustment:
             if class_counts is None:
