@@ -214,7 +214,7 @@ def _without_autotuning(tf):
 
     TensorFlow's tuner sleeps twice as long after each look, up to a minute. When an iterator is
     deleted, as Keras does after each epoch, the tuner is called to stop; now and then it sleeps on
-    and the training waits for it, with all processors idle (measured: 5 s after epochs of 5 s).
+    and the training waits for it, with all processors idle.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

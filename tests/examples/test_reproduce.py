@@ -201,3 +201,23 @@ def test_runs_at_a_time_share_the_processors(monkeypatch):
         shared = reproduce.shared_environment(jobs)
         for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "NPROC"):
             assert shared[name] == threads
+
+
+def test_the_halves_of_logit_adjustment_are_each_half_of_it():
+    from methods import METHODS, Training
+
+    training = Training(class_counts=(2, 50, 1, 40, 5), epochs=1, steps=1)
+    labels = np.arange(10) % 5
+    logits = np.random.default_rng(0).normal(size=(10, 5)).astype("float32")
+
+    def perturbed(method):
+        return np.asarray(METHODS[method].loss(training).perturb(labels, logits))
+
+    is_head = np.isin(labels, [1, 3])
+    whole = perturbed("logit adjustment")
+    np.testing.assert_allclose(
+        perturbed("LA of the head"), np.where(is_head[:, None], whole, logits), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        perturbed("LA of the tail"), np.where(is_head[:, None], logits, whole), rtol=1e-6
+    )

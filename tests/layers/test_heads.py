@@ -18,6 +18,7 @@ def test_cosine_dense_is_the_cosine():
     for i in range(7):
         for c in range(3):
             w = kernel[:, c].astype("float64")
+            # In units of the scale: a cosine near 0 is a sum that cancels.
             cosine = x[i] @ w / (np.linalg.norm(x[i]) * np.linalg.norm(w))
             np.testing.assert_allclose(outputs[i, c], 2 * cosine, rtol=1e-5, atol=1e-6)
     scaled = ops.convert_to_numpy(head(100 * x))
