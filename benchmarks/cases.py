@@ -102,30 +102,41 @@ def scale_case(seconds=1.5):
 
 
 def isda_case(features=64, classes=100, batch=128, seconds=4.0):
-    """ISDA's loss and gradients, running moments included, against PyTorch as released."""
+    """ISDA's value and gradients, running moments included, against PyTorch loops."""
     import torch
-    from reference import ISDA
+    from reference import ISDA, ReleasedISDA
 
-    _, labels, _ = long_tail(classes, batch)
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(batch, features)).astype("float32")
-    kernel = (rng.normal(size=(features, classes)) / np.sqrt(features)).astype("float32")
-
-    released = ISDA(classes, features)
+    labels, x, kernel = _head_problem(features, classes, batch)
     torch_labels = torch.tensor(labels, dtype=torch.int64)
-    functions = {
-        "PyTorch as released": torch_reference(
-            lambda x, w: released.loss(torch_labels, x, w, 0.5), x, kernel
-        )
-    }
-    for covariance in ("full", "diagonal"):
-        loss = keras_lpl.ISDALoss(schedule=None, covariance=covariance)
-        functions[f"ISDA {covariance}"] = _head_step(loss, labels, x, kernel)
-    # What Keras's training step takes by itself, which the PyTorch loop has not.
-    functions["cross-entropy"] = _head_step(
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True), labels, x, kernel
+
+    def reference(isda):
+        return torch_reference(lambda x, w: isda.loss(torch_labels, x, w, 0.5), x, kernel)
+
+    def ours(covariance):
+        isda = perturbations.ISDA(schedule=None, covariance=covariance)
+        loss = keras_lpl.PerturbedCrossentropy([isda])
+        statistics = isda.create_statistics(classes, features)
+        (moments,) = statistics.values()
+        y = ops.convert_to_tensor(labels)
+
+        def mean_loss(x, kernel):
+            logits = ops.matmul(x, kernel)
+            moments.update(y, ops.stop_gradient(logits), ops.stop_gradient(x))
+            context = perturbations.Context(features=x, kernel=kernel, statistics=statistics)
+            perturbed = loss.perturb(y, logits, context)
+            return ops.mean(functional.softmax_crossentropy(y, perturbed))
+
+        return value_and_gradient(mean_loss, x, kernel, state=moments.variables)
+
+    times = side_by_side(
+        {
+            "PyTorch as released": reference(ReleasedISDA(classes, features)),
+            "PyTorch loop": reference(ISDA(classes, features)),
+            "ISDA full": ours("full"),
+            "ISDA diagonal": ours("diagonal"),
+        },
+        seconds,
     )
-    times = side_by_side(functions, seconds)
     return [
         {
             "case": "isda",
@@ -134,9 +145,41 @@ def isda_case(features=64, classes=100, batch=128, seconds=4.0):
             "features": features,
             "times": times,
             "ratios": {
-                f"PyTorch as released / {name}": ratio(times, "PyTorch as released", name)
-                for name in ("ISDA full", "ISDA diagonal")
+                f"{slow} / {fast}": ratio(times, slow, fast)
+                for slow in ("PyTorch as released", "PyTorch loop")
+                for fast in ("ISDA full", "ISDA diagonal")
             },
+        }
+    ]
+
+
+def _head_problem(features, classes, batch):
+    """Labels, features and a kernel."""
+    _, labels, _ = long_tail(classes, batch)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(batch, features)).astype("float32")
+    kernel = (rng.normal(size=(features, classes)) / np.sqrt(features)).astype("float32")
+    return labels, x, kernel
+
+
+def isda_step_case(features=64, classes=100, batch=128, seconds=4.0):
+    """A step of `fit` with ISDA, of a model that is a head alone."""
+    labels, x, kernel = _head_problem(features, classes, batch)
+    losses = {
+        "ISDA full": keras_lpl.ISDALoss(schedule=None),
+        "ISDA diagonal": keras_lpl.ISDALoss(schedule=None, covariance="diagonal"),
+        "cross-entropy": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    }
+    steps = {name: _head_step(loss, labels, x, kernel) for name, loss in losses.items()}
+    times = side_by_side(steps, seconds)
+    return [
+        {
+            "case": "isda step",
+            "classes": classes,
+            "batch": batch,
+            "features": features,
+            "times": times,
+            "ratios": {},
         }
     ]
 

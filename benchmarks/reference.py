@@ -32,7 +32,7 @@ def lpl_loss(labels, logits, direction, num_steps, step_size):
 
 
 class ISDA:
-    """ISDA in the manner of the released code: arrays `[B, C, A]` and `[B, A, A]`.
+    """ISDA in whole arrays, `[B, C, A]` and `[B, A, A]`.
 
     Per-class moments are updated through `[B, C, A]` arrays, and the quadratic form is taken for
     each sample, with its own gathered covariance.
@@ -56,21 +56,47 @@ class ISDA:
         share = count / (count + self.count).clamp(min=1)
         gap = self.mean - mean
         outer = torch.bmm(gap[:, :, None], gap[:, None, :])
-        weight = share[:, None, None]
+        weight = self.weight(count)
         self.covariance = (
             (1 - weight) * self.covariance + weight * covariance + weight * (1 - weight) * outer
         )
         self.mean = (1 - share)[:, None] * self.mean + share[:, None] * mean
         self.count = self.count + count
 
+    def weight(self, count):
+        """What a batch weighs in the covariance of each class, `[C, 1, 1]`."""
+        return (count / (count + self.count).clamp(min=1))[:, None, None]
+
     def loss(self, labels, features, kernel, strength):
         """Cross-entropy of the augmented logits; `kernel` is `(num_features, num_classes)`."""
         self.update(labels, features.detach())
         columns = kernel.T
         difference = columns[None] - columns[labels][:, None]  # [B, C, A]
-        covariance = self.covariance[labels]  # [B, A, A]
-        spread = (torch.bmm(difference, covariance) * difference).sum(-1)
+        spread = self.spread(difference, self.covariance[labels])
         return functional.cross_entropy(features @ kernel + 0.5 * strength * spread, labels)
+
+    def spread(self, difference, covariance):
+        """The quadratic form, `[B, C]`, of `[B, C, A]` and `[B, A, A]`."""
+        return (torch.bmm(difference, covariance) * difference).sum(-1)
+
+
+class ReleasedISDA(ISDA):
+    """ISDA in the manner of its authors' released code, which does more than it has to.
+
+    It weighs covariances by arrays `[C, A, A]`, and takes all products `[B, C, C]` of which it
+    needs the diagonal.
+    """
+
+    def weight(self, count):
+        shape = self.covariance.shape
+        count = count[:, None, None].expand(shape)
+        weight = count / (count + self.count[:, None, None].expand(shape))
+        weight[weight != weight] = 0  # classes not seen yet
+        return weight
+
+    def spread(self, difference, covariance):
+        products = torch.bmm(torch.bmm(difference, covariance), difference.transpose(1, 2))
+        return (products * torch.eye(products.shape[1])).sum(2)
 
 
 class _Block(torch.nn.Module):

@@ -16,7 +16,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BACKENDS = ("jax", "tensorflow", "torch")
-CASES = ("loss", "scale", "isda", "first step", "memory", "step", "network", "pipeline")
+CASES = (
+    "loss",
+    "scale",
+    "isda",
+    "isda step",
+    "first step",
+    "memory",
+    "step",
+    "network",
+    "pipeline",
+)
 
 
 def measure(cases, out):
@@ -32,6 +42,7 @@ def measure(cases, out):
         "loss": lambda: all_cases.loss_case() + all_cases.loss_case(classes=10),
         "scale": all_cases.scale_case,
         "isda": lambda: all_cases.isda_case(64) + all_cases.isda_case(640),
+        "isda step": lambda: all_cases.isda_step_case(64) + all_cases.isda_step_case(640),
         "first step": all_cases.first_step_case,
         "memory": memory_case,
         "step": all_cases.step_case,

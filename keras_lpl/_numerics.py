@@ -34,22 +34,33 @@ def unit_rows(x):
     return divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
 
 
+def scale_and_add_product(x, scale, left, right):
+    """`scale * x + left @ right`, of a matrix or of many. May use the memory of `x` for it."""
+    if keras.config.backend() == "torch":
+        x = x.mul_(scale)
+        return x.addmm_(left, right) if len(x.shape) == 2 else x.baddbmm_(left, right)
+    return scale * x + left @ right
+
+
 def replace_rows(array, rows, num_rows, new_row):
-    """`array` with other rows at some places. Its memory may be used for the result.
+    """`array` with other rows at some places. May use its memory for the result.
 
     Args:
         array: `(n, ...)`, not differentiated.
         rows: int32 `(n,)`, the places in any order.
         num_rows: Scalar int: the first so many of them are meant.
         new_row: `new_row(row, old)` returns what is to stand at the place `row`, a scalar, where
-            `old` stood.
+            `old` stood. May use the memory of `old` for it.
 
     Returns:
         Like `array`.
     """
     if keras.config.backend() == "torch":
         for row in ops.convert_to_numpy(rows)[: int(num_rows)]:
-            array[row] = ops.stop_gradient(new_row(int(row), array[row]))
+            old = array[row]
+            new = new_row(int(row), old)
+            if new is not old:
+                array[row] = new
         return array
     if keras.config.backend() == "jax":
 

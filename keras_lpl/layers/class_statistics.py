@@ -3,7 +3,13 @@
 from keras import ops
 
 from keras_lpl import _checks, functional
-from keras_lpl._numerics import divide_or_zero, finite_rows, replace_rows, take_rows
+from keras_lpl._numerics import (
+    divide_or_zero,
+    finite_rows,
+    replace_rows,
+    scale_and_add_product,
+    take_rows,
+)
 from keras_lpl.layers.running_statistics import RunningStatistic
 
 # Samples of a class whose products are taken at a time.
@@ -116,7 +122,8 @@ class RunningMoments(RunningStatistic):
 
     def update(self, labels, logits, features=None, sample_weight=None):
         membership = _membership(labels, logits, features, sample_weight)
-        features = _finite_or_zero(features)
+        # On torch the covariances are changed in place, and must not become part of a gradient.
+        features = ops.stop_gradient(_finite_or_zero(features))
         count, total = _sums(labels, membership, features)
         mean = divide_or_zero(total, count)
         share = divide_or_zero(count, count + self.count)
@@ -156,53 +163,53 @@ class RunningMoments(RunningStatistic):
             first = ops.zeros((num_classes,), dtype="int32")
             end = first + ops.cast(batch, "int32")
             window = _WINDOW_OF_SOFT_LABELS
+        num_windows = (end - first + window - 1) // window
         # Of a sample in the new covariance of each class.
-        weight = ops.transpose(divide_or_zero(share, count)) * membership
-        scale = (share * (1 - share))[:, 0]
+        weight = ops.reshape(ops.transpose(divide_or_zero(share, count)) * membership, (-1,))
+        kept = (1 - share)[:, :, None]
 
-        def of_classes(classes, covariance):
-            """New covariances of some classes."""
-            start, stop = take_rows(first, classes), take_rows(end, classes)
-            its_mean = take_rows(mean, classes)[:, None]
-            its_gap = take_rows(gap, classes)[:, None]
-            kept = 1 - take_rows(share, classes)[:, :, None]
+        def of_window(i, classes):
+            """Samples around their mean, `(..., window, num_features)`, and what each counts.
 
-            def of_window(i):
-                """Samples around their mean, and what each counts."""
-                row = start[:, None] + i * window + ops.arange(window, dtype="int32")
-                inside = ops.cast(row < stop[:, None], "float32")
-                row = ops.minimum(row, batch - 1)
-                around = take_rows(features, row) - its_mean
-                factor = take_rows(ops.reshape(weight, (-1,)), row * num_classes + classes[:, None])
-                return around, (factor * inside)[:, :, None]
+            Args:
+                i: Which window.
+                classes: Indices of classes, `(...)`.
+            """
+            row = take_rows(first, classes)[..., None] + i * window + ops.arange(window)
+            inside = ops.cast(row < take_rows(end, classes)[..., None], "float32")
+            row = ops.minimum(row, batch - 1)
+            around = take_rows(features, row) - take_rows(mean, classes)[..., None, :]
+            factor = take_rows(weight, row * num_classes + classes[..., None])
+            return around, (factor * inside)[..., None]
 
+        def add_windows(total, classes, num_windows):
             def add_window(i, total):
-                around, factor = of_window(i)
-                return total + _outer(around, factor)
+                around, factor = of_window(i, classes)
+                weighted = ops.swapaxes(around * factor, -1, -2)
+                return scale_and_add_product(total, 1.0, weighted, around)
 
-            # The gap is one more row of the first window, which spares a pass over the matrices.
-            around, factor = of_window(0)
-            around = ops.concatenate([around, its_gap], axis=1)
-            of_gap = take_rows(scale, classes)[:, None, None]
-            factor = ops.concatenate([factor, of_gap], axis=1)
-            total = kept * covariance + _outer(around, factor)
-            num_windows = (ops.max(stop - start) + window - 1) // window
             return ops.fori_loop(1, num_windows, add_window, total)
+
+        # The first window of all classes. The gap is one more row of it, which spares a pass over
+        # the matrices.
+        classes = ops.arange(num_classes, dtype="int32")
+        around, factor = of_window(0, classes)
+        rows = ops.concatenate([around, gap[:, None]], axis=1)
+        of_gap = (share * (1 - share))[:, :, None]
+        weighted = ops.swapaxes(rows * ops.concatenate([factor, of_gap], axis=1), -1, -2)
 
         covariance = ops.convert_to_tensor(self.covariance)
         if num_classes * num_features**2 <= MANY_NUMBERS:
-            return of_classes(ops.arange(num_classes, dtype="int32"), covariance)
+            total = scale_and_add_product(covariance, kept, weighted, rows)
+            return add_windows(total, classes, ops.max(num_windows))
         order, num_present = present_first(count[:, 0] > 0)
 
         def of_class(row, old):
-            return of_classes(ops.reshape(ops.cast(row, "int32"), (1,)), old[None])[0]
+            its_kept, its_weighted = take_rows(kept, row), take_rows(weighted, row)
+            total = scale_and_add_product(old, its_kept, its_weighted, take_rows(rows, row))
+            return add_windows(total, ops.convert_to_tensor(row), take_rows(num_windows, row))
 
         return replace_rows(covariance, order, num_present, of_class)
-
-
-def _outer(rows, weight):
-    """Weighted sum of outer products, `(n, k, k)`, of rows `(n, m, k)` with weights `(n, m, 1)`."""
-    return ops.matmul(ops.transpose(rows * weight, (0, 2, 1)), rows)
 
 
 def _by_class(labels, num_classes):

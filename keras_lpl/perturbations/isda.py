@@ -151,19 +151,17 @@ def _spread_one_by_one(kernel, covariance, order, num_present):
     """The rows of `_spread_of_all` for the first `num_present` classes of `order`; 0 beyond."""
     num_features, num_classes = kernel.shape
     num_slots = order.shape[0]
-    shapes = ((num_classes,), (num_features, num_classes))
+    shapes = ((num_classes,), (num_classes, num_features))
     # `Sigma_k d` is kept for the backward pass unless that takes more than the covariances do.
     keep = num_slots <= max(num_features, MANY_NUMBERS // (num_features * num_classes))
 
     @ops.custom_gradient
-    def of_slots(kernel):
+    def of_slots(columns):
         def of_slot(i):
             row = take_rows(order, i)
-            sigma = ops.slice(covariance, (row, 0, 0), (1, num_features, num_features))[0]
-            moved = ops.matmul(sigma, kernel)
-            moved = moved - ops.slice(moved, (0, row), (num_features, 1))
-            difference = kernel - ops.slice(kernel, (0, row), (num_features, 1))
-            return ops.sum(difference * moved, axis=0), moved
+            difference = columns - take_rows(columns, row)
+            moved = difference @ take_rows(covariance, row)
+            return ops.sum(difference * moved, axis=1), moved
 
         def spread_of_slot(i):
             return of_slot(i)[:1]
@@ -173,24 +171,42 @@ def _spread_one_by_one(kernel, covariance, order, num_present):
             num_slots,
             num_present,
             shapes if keep else shapes[:1],
-            kernel.dtype,
+            columns.dtype,
         )
 
         def gradient(*args, upstream=None):
             upstream = ops.convert_to_tensor(args[0] if upstream is None else upstream)
             if keep:
-                return _gradient_of_kernel(kept[0], upstream, order)
+                return _gradient_of_columns(kept[0], upstream, order)
 
             def add(i, total):
                 moved, above = of_slot(i)[1], take_rows(upstream, i)
                 of_class = take_rows(order, i)[None]
-                return total + _gradient_of_kernel(moved[None], above[None], of_class)
+                return total + _gradient_of_columns(moved[None], above[None], of_class)
 
-            return ops.fori_loop(0, num_present, add, ops.zeros_like(kernel))
+            return ops.fori_loop(0, num_present, add, ops.zeros_like(columns))
 
         return spread, gradient
 
-    return of_slots(kernel) * 1.0
+    # By rows that are not gathered, so that TensorFlow's gradient is not sparse.
+    return of_slots(ops.transpose(kernel)) * 1.0
+
+
+def _gradient_of_columns(moved, upstream, classes):
+    """What is due to `w_c` less what is due to `w_k`.
+
+    Args:
+        moved: `Sigma_k (w_c - w_k)`, `(k, num_classes, num_features)`.
+        upstream: Gradient of the spread, `(k, num_classes)`.
+        classes: Which classes these `k` are, int32 `(k,)`.
+
+    Returns:
+        `(num_classes, num_features)`.
+    """
+    total = ops.sum(moved * upstream[:, :, None], axis=0)
+    of_class = ops.matmul(upstream[:, None, :], moved)[:, 0]
+    own = ops.one_hot(classes, moved.shape[1], dtype=moved.dtype)
+    return 2 * (total - ops.matmul(ops.transpose(own), of_class))
 
 
 def _gradient_of_kernel(moved, upstream, classes):

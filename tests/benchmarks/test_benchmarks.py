@@ -71,11 +71,12 @@ def test_the_c_kernel_computes_lpl(batch):
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_isda_reference_computes_isda(batch):
+@pytest.mark.parametrize("kind", ["ISDA", "ReleasedISDA"])
+def test_the_isda_references_compute_isda(kind, batch):
     torch = pytest.importorskip("torch")
     labels, features, rng = batch
     kernel = rng.normal(size=(FEATURES, CLASSES)).astype("float32")
-    reference = load("reference").ISDA(CLASSES, FEATURES)
+    reference = getattr(load("reference"), kind)(CLASSES, FEATURES)
     moments = RunningMoments(CLASSES, FEATURES)
     for part in (slice(0, 12), slice(12, BATCH)):  # a second batch shows the running moments
         theirs = reference.loss(

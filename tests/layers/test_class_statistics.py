@@ -1,5 +1,6 @@
 """Running statistics are those of all samples seen, in any split into batches."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -98,6 +99,18 @@ def test_what_is_not_finite_does_not_poison_moments(diagonal):
     statistic = feed(moments(diagonal), labels, spoilt, spoilt_logits, [30, 30])
     kept = np.delete(np.arange(len(labels)), [3, 7])
     assert_moments(statistic, labels[kept], features[kept])
+
+
+@pytest.mark.parametrize("size", [3, 1030])  # all classes at once, and one after the other
+def test_moments_take_no_part_in_gradients(size):
+    """On torch, which changes them in place, of features that ask for a gradient as well."""
+    moments = layers.RunningMoments(2, size)
+    features = ops.convert_to_tensor(np.ones((4, size), "float32"))
+    if keras.config.backend() == "torch":
+        features.requires_grad_(True)
+    moments.update(np.array([0, 0, 1, 1]), np.zeros((4, 2), "float32"), features)
+    value = ops.convert_to_tensor(moments.covariance)
+    assert not getattr(value, "requires_grad", False)
 
 
 def test_counts():
