@@ -103,11 +103,20 @@ def stack_rows(of_row, num_rows, num_present, shapes, dtype):
                 array[i] = row
         return arrays
 
-    def write(i, arrays):
-        return tuple(
-            ops.slice_update(array, (i, *(0 for _ in shape)), row[None])
-            for array, shape, row in zip(arrays, shapes, of_row(i), strict=True)
-        )
+    if keras.config.backend() == "jax":
 
-    start = tuple(ops.zeros((num_rows, *shape), dtype=dtype) for shape in shapes)
-    return ops.fori_loop(0, num_present, write, start)
+        def write(i, arrays):
+            return tuple(
+                ops.slice_update(array, (i, *(0 for _ in shape)), row[None])
+                for array, shape, row in zip(arrays, shapes, of_row(i), strict=True)
+            )
+
+        start = tuple(ops.zeros((num_rows, *shape), dtype=dtype) for shape in shapes)
+        return ops.fori_loop(0, num_present, write, start)
+
+    # TensorFlow would copy the whole arrays with each row.
+    def of_any_row(i):
+        absent = tuple(ops.zeros(shape, dtype=dtype) for shape in shapes)
+        return ops.cond(i < num_present, lambda: tuple(of_row(i)), lambda: absent)
+
+    return ops.map(of_any_row, ops.arange(num_rows, dtype="int32"))

@@ -6,8 +6,6 @@ distribution. `w_c` is the column of class `c` in the last layer's kernel, `Sigm
 covariance of the features of class `y`; `lambda = strength * t / T`.
 """
 
-import math
-
 from keras import ops
 
 from keras_lpl import _checks
@@ -139,7 +137,10 @@ def _spread_of_all(kernel, covariance):
 
         def gradient(*args, upstream=None):
             upstream = ops.convert_to_tensor(args[0] if upstream is None else upstream)
-            return _gradient_of_kernel(moved, upstream, classes)
+            weighted = moved * upstream[:, None, :]
+            # What is due to `w_c` less what is due to `w_k`.
+            own = ops.transpose(ops.sum(weighted, axis=2))
+            return 2 * (ops.sum(weighted, axis=0) - own)
 
         return ops.sum(difference * moved, axis=1), gradient
 
@@ -207,26 +208,6 @@ def _gradient_of_columns(moved, upstream, classes):
     of_class = ops.matmul(upstream[:, None, :], moved)[:, 0]
     own = ops.one_hot(classes, moved.shape[1], dtype=moved.dtype)
     return 2 * (total - ops.matmul(ops.transpose(own), of_class))
-
-
-def _gradient_of_kernel(moved, upstream, classes):
-    """What is due to `w_c` less what is due to `w_k`.
-
-    Args:
-        moved: `Sigma_k (w_c - w_k)`, `(k, num_features, num_classes)`.
-        upstream: Gradient of the spread, `(k, num_classes)`.
-        classes: Which classes these `k` are, int32 `(k,)`.
-
-    Returns:
-        `(num_features, num_classes)`.
-    """
-    weighted = moved * upstream[:, None, :]
-    if math.prod(moved.shape) <= MANY_NUMBERS:  # fused with what made `moved`
-        of_class = ops.sum(weighted, axis=2)
-    else:
-        of_class = ops.matmul(moved, upstream[:, :, None])[:, :, 0]
-    own = ops.one_hot(classes, moved.shape[-1], dtype=moved.dtype)
-    return 2 * (ops.sum(weighted, axis=0) - ops.matmul(ops.transpose(of_class), own))
 
 
 def _is_present(labels, num_classes):
