@@ -164,7 +164,7 @@ def _head_problem(features, classes, batch):
 
 
 def isda_step_case(features=64, classes=100, batch=128, seconds=4.0):
-    """A step of `fit` with ISDA, of a model that is a head alone."""
+    """A whole training step with ISDA, of a model that is a head alone."""
     labels, x, kernel = _head_problem(features, classes, batch)
     losses = {
         "ISDA full": keras_lpl.ISDALoss(schedule=None),
