@@ -239,11 +239,6 @@ def show_list():
     print("--figure 5: how LPL does")
 
 
-def names(text):
-    """Rows and columns are separated by `;`, or by `,` where no name has a comma of its own."""
-    return [name.strip() for name in text.split(";" if ";" in text else ",")]
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -251,8 +246,8 @@ def main():
     parser.add_argument("--list", action="store_true", help="show tables, columns and rows")
     parser.add_argument("--table", metavar="N", help="the table to make")
     parser.add_argument("--figure", type=int, choices=(1, 5), help="the figure to make")
-    parser.add_argument("--rows", type=names, help="only these: names, separated by , or ;")
-    parser.add_argument("--columns", type=names, help="only these")
+    parser.add_argument("--rows", metavar="NAMES", help="only these: names, separated by , or ;")
+    parser.add_argument("--columns", metavar="NAMES", help="only these")
     parser.add_argument("--scale", choices=reproduction.SCALES, default="small")
     parser.add_argument("--seeds", type=int, help="how many; else as many as the scale has")
     parser.add_argument(

@@ -32,11 +32,16 @@ def read(table):
     raise SystemExit(f"There is no table {table!r}. There are: {', '.join(tables())}")
 
 
-def selected(entries, names, what):
-    """The rows or columns of these names, in the order of the file; all if there are none."""
-    if not names:
+def selected(entries, text, what):
+    """The rows or columns named in the text, in the order of the file; all if there is no text.
+
+    Names are separated by `;`, or by `,` where no name has a comma of its own.
+    """
+    if not text:
         return entries
-    known = {_key(entry["name"]): entry for entry in entries}
+    known = {_key(entry["name"]) for entry in entries}
+    names = [text] if _key(text) in known else text.split(";" if ";" in text else ",")
+    names = [name.strip() for name in names if name.strip()]
     unknown = [name for name in names if _key(name) not in known]
     if unknown:
         raise SystemExit(

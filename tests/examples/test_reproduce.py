@@ -63,7 +63,7 @@ def test_the_recipe_of_the_long_tail():
     from training import learning_rate
 
     table = reproduction.read("4")
-    row = reproduction.selected(table["rows"], ["la+lpl"], "row")[0]
+    row = reproduction.selected(table["rows"], "la+lpl", "row")[0]
     config = reproduction.config_of(table, table["columns"][0], row, "full")
     training = config["training"]
     rates = [learning_rate(epoch, training) for epoch in (0, 4, 5, 159, 160, 179, 180, 199)]
@@ -79,10 +79,14 @@ def test_rows_are_found_by_their_names():
     import reproduction
 
     rows = reproduction.read("3")["rows"]
-    found = reproduction.selected(rows, ["LPL", "LA+LPL"], "row")
+    found = reproduction.selected(rows, "LPL,LA+LPL", "row")
     assert [row["name"] for row in found] == ["LPL, varied bound", "LA + LPL"]
+    for name in ("LPL, varied bound", "LPL, fixed bound", "LA"):  # as they are listed
+        assert [row["name"] for row in reproduction.selected(rows, name, "row")] == [name]
+    found = reproduction.selected(rows, "LPL, varied bound; LA", "row")
+    assert [row["name"] for row in found] == ["LA", "LPL, varied bound"]
     with pytest.raises(SystemExit, match=r"no row 'nonsense'\. There are: cross-entropy; "):
-        reproduction.selected(rows, ["nonsense"], "row")
+        reproduction.selected(rows, "nonsense", "row")
     with pytest.raises(SystemExit, match=r"no table '99'\. There are: 1, 2, 3, 4, 6, map, net"):
         reproduction.read("99")
 
@@ -120,7 +124,7 @@ def test_the_table_beside_the_papers_numbers(tmp_path):
 
     table = reproduction.read("4")
     column = table["columns"][0]
-    (row,) = reproduction.selected(table["rows"], ["LA"], "row")
+    (row,) = reproduction.selected(table["rows"], "LA", "row")
     for seed, error in enumerate((0.20, 0.22, 0.27)):
         fake(tmp_path, reproduction.config_of(table, column, row, "small", seed), error)
     text = reproduction.markdown("4", "small", tmp_path)
@@ -136,7 +140,7 @@ def test_the_search_takes_what_is_best_on_held_out_data(tmp_path):
 
     table = reproduction.read("4")
     column = table["columns"][0]
-    (row,) = reproduction.selected(table["rows"], ["LA"], "row")
+    (row,) = reproduction.selected(table["rows"], "LA", "row")
     config = reproduction.config_of(table, column, row, "small", seed=1)
     points = reproduction.candidates(config, row)
     assert [point["tau"] for point in points] == [0.5, 1.0, 1.5, 2.0, 2.5]
