@@ -23,9 +23,14 @@ def divide_or_zero(numerator, denominator):
 
 
 def take_rows(x, rows):
-    """`x[rows]`, for rows that exist."""
-    if keras.config.backend() == "tensorflow":  # knows no such index
-        return ops.take(x, rows, axis=0)
+    """`x[rows]`, for rows that exist, of a tensor or a variable."""
+    if isinstance(x, keras.Variable):
+        x = x.value
+    if keras.config.backend() == "tensorflow":
+        if hasattr(x, "sparse_read"):  # a variable, of which other rows need not be read
+            return x.sparse_read(rows)
+        if len(getattr(rows, "shape", ())) > 0:  # knows only a single such index
+            return ops.take(x, rows, axis=0)
     return x[rows]  # `ops.take` would look for rows that do not exist
 
 
@@ -34,53 +39,60 @@ def unit_rows(x):
     return divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
 
 
-def scale_and_add_product(x, scale, left, right):
-    """`scale * x + left @ right`, of a matrix or of many. May use the memory of `x` for it."""
+def add_product(x, left, right):
+    """`x + left @ right`, of a matrix or of many; `x` may be None. May use the memory of `x`."""
+    if x is None:
+        return left @ right
     if keras.config.backend() == "torch":
-        x = x.mul_(scale)
         return x.addmm_(left, right) if len(x.shape) == 2 else x.baddbmm_(left, right)
-    return scale * x + left @ right
+    return x + left @ right
 
 
-def replace_rows(array, rows, num_rows, new_row):
-    """`array` with other rows at some places. May use its memory for the result.
+def add_to_rows(variable, rows, num_rows, add):
+    """Adds to some rows of a variable, in its own memory where that can be.
 
     Args:
-        array: `(n, ...)`, not differentiated.
+        variable: `(n, ...)`, not differentiated.
         rows: int32 `(n,)`, the places in any order.
         num_rows: Scalar int: the first so many of them are meant.
-        new_row: `new_row(row, old)` returns what is to stand at the place `row`, a scalar, where
-            `old` stood. May use the memory of `old` for it.
-
-    Returns:
-        Like `array`.
+        add: `add(row, old)` returns the row that stands at the place `row`, a scalar, with what is
+            to be added to it; if `old` is None, the latter alone. May use the memory of `old`.
     """
-    if keras.config.backend() == "torch":
+    backend, array = keras.config.backend(), variable.value
+    if backend == "torch":
         for row in ops.convert_to_numpy(rows)[: int(num_rows)]:
             old = array[row]
-            new = new_row(int(row), old)
+            new = add(int(row), old)
             if new is not old:
                 array[row] = new
-        return array
-    if keras.config.backend() == "jax":
+    elif backend == "jax":
 
         def write(i, array):
             row = take_rows(rows, i)
             start = (row, *(0 for _ in array.shape[1:]))
             # Read from what the loop carries: a second reader of `array` would make it a copy.
             old = ops.slice(array, start, (1, *array.shape[1:]))[0]
-            return ops.slice_update(array, start, new_row(row, old)[None])
+            return ops.slice_update(array, start, add(row, old)[None])
 
-        return ops.fori_loop(0, num_rows, write, array)
+        variable.assign(ops.fori_loop(0, num_rows, write, array))
+    # Neither the copies of a distributed variable, each of which sees other samples, nor the
+    # tensor that a stateless scope has in the variable's place.
+    elif hasattr(array, "scatter_nd_add") and not hasattr(array, "values"):
 
-    # On TensorFlow each update in place would copy the whole array, and so it is stacked anew.
-    is_meant = ops.argsort(rows) < num_rows
+        def write(i, done):
+            row = take_rows(rows, i)
+            array.scatter_nd_add(ops.reshape(row, (1, 1)), add(row, None)[None])
+            return done + 1
 
-    def of_row(row):
-        old = ops.take(array, row, axis=0)
-        return ops.cond(ops.take(is_meant, row), lambda: new_row(row, old), lambda: old)
+        ops.fori_loop(0, num_rows, write, 0)
+    else:  # Stacked anew, as each update of a tensor on TensorFlow would copy all of it.
+        is_meant = ops.argsort(rows) < num_rows
 
-    return ops.map(of_row, ops.arange(array.shape[0], dtype="int32"))
+        def of_row(row):
+            old = take_rows(array, row)
+            return ops.cond(take_rows(is_meant, row), lambda: add(row, old), lambda: old)
+
+        variable.assign(ops.map(of_row, ops.arange(array.shape[0], dtype="int32")))
 
 
 def stack_rows(of_row, num_rows, num_present, shapes, dtype):

@@ -4,10 +4,10 @@ from keras import ops
 
 from keras_lpl import _checks, functional
 from keras_lpl._numerics import (
+    add_product,
+    add_to_rows,
     divide_or_zero,
     finite_rows,
-    replace_rows,
-    scale_and_add_product,
     take_rows,
 )
 from keras_lpl.layers.running_statistics import RunningStatistic
@@ -85,11 +85,14 @@ class ClassCenters(RunningStatistic):
 class RunningMoments(RunningStatistic):
     """Mean and covariance of the features of each class over all samples seen.
 
-    A batch of `n_b` samples joins the `N` seen before (ISDA, Wang et al., NeurIPS 2019, Eqs. 1-2):
+    Kept as the mean and the scatter matrix, the sum of `(x - mean)(x - mean)'`, so that a sample
+    adds to its class's matrix and nothing has to be scaled. A batch of `n_b` samples joins the `N`
+    seen before (Chan, Golub, LeVeque, 1979; the same as Eqs. 1-2 of ISDA, Wang et al., NeurIPS
+    2019, for `covariance = scatter / N`):
 
         w = n_b / (n_b + N)
-        covariance <- (1-w) covariance + w covariance_b + w (1-w) (mean - mean_b)(mean - mean_b)'
-        mean       <- (1-w) mean + w mean_b
+        scatter <- scatter + scatter_b + w N (mean_b - mean)(mean_b - mean)'
+        mean    <- (1-w) mean + w mean_b
 
     which gives the mean and the covariance of all of them, however they came in batches (divided by
     their number, as `numpy.cov(..., bias=True)`).
@@ -97,7 +100,7 @@ class RunningMoments(RunningStatistic):
     Args:
         num_classes: Number of classes.
         num_features: Number of features.
-        diagonal: Keep the variances only, `(num_classes, num_features)`.
+        diagonal: Keep the diagonals only, `(num_classes, num_features)`.
 
     Example:
 
@@ -118,36 +121,44 @@ class RunningMoments(RunningStatistic):
         matrix = (num_features,) if diagonal else (num_features, num_features)
         self.count = self.add_statistic("count", (num_classes, 1))
         self.mean = self.add_statistic("mean", (num_classes, num_features))
-        self.covariance = self.add_statistic("covariance", (num_classes, *matrix))
+        self.scatter = self.add_statistic("scatter", (num_classes, *matrix))
+
+    @property
+    def covariance(self):
+        """`(num_classes, num_features, num_features)`, or `(num_classes, num_features)`.
+
+        Zeros for a class not seen yet.
+        """
+        scatter = ops.convert_to_tensor(self.scatter)
+        count = ops.reshape(self.count, (-1, *(1 for _ in scatter.shape[1:])))
+        return divide_or_zero(scatter, count)
 
     def update(self, labels, logits, features=None, sample_weight=None):
         membership = _membership(labels, logits, features, sample_weight)
-        # On torch the covariances are changed in place, and must not become part of a gradient.
+        # On torch the matrices are changed in place, and must not become part of a gradient.
         features = ops.stop_gradient(_finite_or_zero(features))
         count, total = _sums(labels, membership, features)
         mean = divide_or_zero(total, count)
         share = divide_or_zero(count, count + self.count)
         gap = mean - self.mean
+        of_gap = share * self.count
         if self.diagonal:
-            self.covariance.assign(self._variances(labels, membership, features, mean, share, gap))
+            squares = self._squares(labels, membership, features, count, mean)
+            self.scatter.assign(self.scatter + squares + of_gap * ops.square(gap))
         else:
-            self.covariance.assign(
-                self._covariances(labels, membership, features, count, mean, share, gap)
-            )
+            self._add_products(labels, membership, features, count, mean, gap, of_gap)
         self.mean.assign(self.mean + share * gap)
         self.count.assign(self.count + count)
 
-    def _variances(self, labels, membership, features, mean, share, gap):
+    def _squares(self, labels, membership, features, count, mean):
         if len(labels.shape) == 1:
             around = features - take_rows(mean, ops.maximum(labels, 0))
-            count, squares = _sums(labels, membership, ops.square(around))
-        else:  # a sample of several classes lies around each of their means
-            count, squares = _sums(labels, membership, ops.square(features))
-            squares = ops.maximum(squares - count * ops.square(mean), 0.0)
-        of_batch = divide_or_zero(squares, count)
-        return (1 - share) * self.covariance + share * (of_batch + (1 - share) * ops.square(gap))
+            return _sums(labels, membership, ops.square(around))[1]
+        # A sample of several classes lies around each of their means.
+        squares = _sums(labels, membership, ops.square(features))[1]
+        return ops.maximum(squares - count * ops.square(mean), 0.0)
 
-    def _covariances(self, labels, membership, features, count, mean, share, gap):
+    def _add_products(self, labels, membership, features, count, mean, gap, of_gap):
         """All classes at once if they are small, else those of the batch one after the other.
 
         Each class looks at its own samples only, which lie together, a few at a time.
@@ -164,9 +175,7 @@ class RunningMoments(RunningStatistic):
             end = first + ops.cast(batch, "int32")
             window = _WINDOW_OF_SOFT_LABELS
         num_windows = (end - first + window - 1) // window
-        # Of a sample in the new covariance of each class.
-        weight = ops.reshape(ops.transpose(divide_or_zero(share, count)) * membership, (-1,))
-        kept = (1 - share)[:, :, None]
+        weight = ops.reshape(membership, (-1,))
 
         def of_window(i, classes):
             """Samples around their mean, `(..., window, num_features)`, and what each counts.
@@ -186,7 +195,7 @@ class RunningMoments(RunningStatistic):
             def add_window(i, total):
                 around, factor = of_window(i, classes)
                 weighted = ops.swapaxes(around * factor, -1, -2)
-                return scale_and_add_product(total, 1.0, weighted, around)
+                return add_product(total, weighted, around)
 
             return ops.fori_loop(1, num_windows, add_window, total)
 
@@ -195,21 +204,20 @@ class RunningMoments(RunningStatistic):
         classes = ops.arange(num_classes, dtype="int32")
         around, factor = of_window(0, classes)
         rows = ops.concatenate([around, gap[:, None]], axis=1)
-        of_gap = (share * (1 - share))[:, :, None]
-        weighted = ops.swapaxes(rows * ops.concatenate([factor, of_gap], axis=1), -1, -2)
+        factor = ops.concatenate([factor, of_gap[:, :, None]], axis=1)
+        weighted = ops.swapaxes(rows * factor, -1, -2)
 
-        covariance = ops.convert_to_tensor(self.covariance)
         if num_classes * num_features**2 <= MANY_NUMBERS:
-            total = scale_and_add_product(covariance, kept, weighted, rows)
-            return add_windows(total, classes, ops.max(num_windows))
+            total = add_product(ops.convert_to_tensor(self.scatter), weighted, rows)
+            self.scatter.assign(add_windows(total, classes, ops.max(num_windows)))
+            return
         order, num_present = present_first(count[:, 0] > 0)
 
-        def of_class(row, old):
-            its_kept, its_weighted = take_rows(kept, row), take_rows(weighted, row)
-            total = scale_and_add_product(old, its_kept, its_weighted, take_rows(rows, row))
+        def add(row, old):
+            total = add_product(old, take_rows(weighted, row), take_rows(rows, row))
             return add_windows(total, ops.convert_to_tensor(row), take_rows(num_windows, row))
 
-        return replace_rows(covariance, order, num_present, of_class)
+        add_to_rows(self.scatter, order, num_present, add)
 
 
 def _by_class(labels, num_classes):

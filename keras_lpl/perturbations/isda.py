@@ -9,7 +9,7 @@ covariance of the features of class `y`; `lambda = strength * t / T`.
 from keras import ops
 
 from keras_lpl import _checks
-from keras_lpl._numerics import stack_rows, take_rows
+from keras_lpl._numerics import divide_or_zero, stack_rows, take_rows
 from keras_lpl.layers.class_statistics import MANY_NUMBERS, RunningMoments, present_first
 from keras_lpl.layers.cosine_dense import warn_of_cosine_head
 from keras_lpl.perturbations.base import Perturbation, register
@@ -57,9 +57,12 @@ class ISDA(Perturbation):
         strength = self.strength
         if self.schedule == "linear":
             strength = strength * context.progress
-        covariance = ops.convert_to_tensor(context.statistics[self._statistic].covariance)
-        spread = spread_of_diagonal if self.covariance == "diagonal" else spread_of_full
-        return logits + 0.5 * strength * spread(labels, context.kernel, covariance)
+        moments, kernel = context.statistics[self._statistic], context.kernel
+        if self.covariance == "diagonal":
+            spread = spread_of_diagonal(labels, kernel, moments.covariance)
+        else:
+            spread = spread_of_full(labels, kernel, moments.scatter, moments.count)
+        return logits + 0.5 * strength * spread
 
     def check_head(self, layer):
         warn_of_cosine_head(self, layer)
@@ -85,7 +88,7 @@ def spread_of_diagonal(labels, kernel, variance):
         kernel: `(num_features, num_classes)`.
         variance: `(num_classes, num_features)`. A constant.
     """
-    variance = ops.stop_gradient(variance)
+    variance = ops.stop_gradient(ops.convert_to_tensor(variance))
     columns = ops.transpose(kernel)
     own = ops.sum(variance * ops.square(columns), axis=-1, keepdims=True)
     square = ops.matmul(_of_samples(labels, variance), ops.square(kernel))
@@ -93,8 +96,10 @@ def spread_of_diagonal(labels, kernel, variance):
     return square - 2 * cross + _of_samples(labels, own)
 
 
-def spread_of_full(labels, kernel, covariance):
+def spread_of_full(labels, kernel, scatter, count):
     """`(w_c - w_y)' Sigma_y (w_c - w_y)`, `(batch, num_classes)`, for the classes of the batch.
+
+    With `Sigma = scatter / count`; what is linear in it is divided last.
 
     All classes at once if they are small, else those of the batch one after the other, so that no
     array is large.
@@ -102,35 +107,38 @@ def spread_of_full(labels, kernel, covariance):
     Args:
         labels: As in `spread_of_diagonal`.
         kernel: `(num_features, num_classes)`.
-        covariance: `(num_classes, num_features, num_features)`, symmetric. A constant.
+        scatter: `(num_classes, num_features, num_features)`, symmetric. A constant.
+        count: `(num_classes, 1)`. A constant.
     """
-    covariance = ops.stop_gradient(covariance)
     num_features, num_classes = kernel.shape
+    count = ops.stop_gradient(ops.convert_to_tensor(count))
     if num_classes * num_features * max(num_features, num_classes) <= MANY_NUMBERS:
-        return _of_samples(labels, _spread_of_all(kernel, covariance))
+        spread = _spread_of_all(kernel, ops.stop_gradient(ops.convert_to_tensor(scatter)))
+        return _of_samples(labels, divide_or_zero(spread, count))
     order, num_present = present_first(_is_present(labels, num_classes))
     num_slots = num_classes
     if len(labels.shape) == 1 and labels.shape[0] is not None:
         num_slots = min(num_classes, labels.shape[0])  # a batch has no more classes than samples
-    spread = _spread_one_by_one(kernel, covariance, order[:num_slots], num_present)
+    spread = _spread_one_by_one(kernel, scatter, order[:num_slots], num_present)
+    spread = divide_or_zero(spread, take_rows(count, order[:num_slots]))
     slot = ops.argsort(order)  # of each class; those that are absent have none, and are not read
     return _of_samples(labels, take_rows(spread, ops.minimum(slot, num_slots - 1)))
 
 
 # Both forms are differentiated by hand: automatic differentiation would keep several arrays of
-# every class until the backward pass, and does not know that a covariance is symmetric: the
+# every class until the backward pass, and does not know that a scatter matrix is symmetric: the
 # gradient of `d' S d` is `2 S d`, and `S d` is at hand.
 
 
-def _spread_of_all(kernel, covariance):
-    """`(num_classes, num_classes)`: row `k` with the covariance of class `k`."""
+def _spread_of_all(kernel, scatter):
+    """`(num_classes, num_classes)`: row `k` with the matrix of class `k`."""
     num_features, num_classes = kernel.shape
     classes = ops.arange(num_classes, dtype="int32")
 
     @ops.custom_gradient
     def of_classes(kernel):
         # As one product of two matrices, which is faster than many small ones.
-        rows = ops.reshape(covariance, (num_classes * num_features, num_features))
+        rows = ops.reshape(scatter, (num_classes * num_features, num_features))
         moved = ops.reshape(ops.matmul(rows, kernel), (num_classes, num_features, num_classes))
         moved = moved - ops.take_along_axis(moved, classes[:, None, None], axis=2)
         difference = kernel[None] - ops.transpose(kernel)[:, :, None]
@@ -148,12 +156,12 @@ def _spread_of_all(kernel, covariance):
     return of_classes(kernel) * 1.0
 
 
-def _spread_one_by_one(kernel, covariance, order, num_present):
+def _spread_one_by_one(kernel, scatter, order, num_present):
     """The rows of `_spread_of_all` for the first `num_present` classes of `order`; 0 beyond."""
     num_features, num_classes = kernel.shape
     num_slots = order.shape[0]
     shapes = ((num_classes,), (num_classes, num_features))
-    # `Sigma_k d` is kept for the backward pass unless that takes more than the covariances do.
+    # `S_k d` is kept for the backward pass unless that takes more than the matrices do.
     keep = num_slots <= max(num_features, MANY_NUMBERS // (num_features * num_classes))
 
     @ops.custom_gradient
@@ -161,7 +169,7 @@ def _spread_one_by_one(kernel, covariance, order, num_present):
         def of_slot(i):
             row = take_rows(order, i)
             difference = columns - take_rows(columns, row)
-            moved = difference @ take_rows(covariance, row)
+            moved = difference @ ops.stop_gradient(take_rows(scatter, row))
             return ops.sum(difference * moved, axis=1), moved
 
         def spread_of_slot(i):
@@ -197,7 +205,7 @@ def _gradient_of_columns(moved, upstream, classes):
     """What is due to `w_c` less what is due to `w_k`.
 
     Args:
-        moved: `Sigma_k (w_c - w_k)`, `(k, num_classes, num_features)`.
+        moved: `S_k (w_c - w_k)`, `(k, num_classes, num_features)`.
         upstream: Gradient of the spread, `(k, num_classes)`.
         classes: Which classes these `k` are, int32 `(k,)`.
 

@@ -85,8 +85,8 @@ def test_the_isda_references_compute_isda(kind, batch):
         logits = features[part] @ kernel
         moments.update(labels[part], logits, features[part])
         of_labels = ops.convert_to_tensor(labels[part], dtype="int32")
-        covariance = ops.convert_to_tensor(moments.covariance)
-        spread = spread_of_full(of_labels, ops.convert_to_tensor(kernel), covariance)
+        of_kernel = ops.convert_to_tensor(kernel)
+        spread = spread_of_full(of_labels, of_kernel, moments.scatter, moments.count)
         changed = logits + 0.25 * ops.convert_to_numpy(spread)
         ours = ops.convert_to_numpy(functional.softmax_crossentropy(labels[part], changed)).mean()
         np.testing.assert_allclose(float(theirs), ours, rtol=1e-4)

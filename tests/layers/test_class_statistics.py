@@ -101,13 +101,26 @@ def test_what_is_not_finite_does_not_poison_moments(diagonal):
     assert_moments(statistic, labels[kept], features[kept])
 
 
+def test_a_stateless_scope_has_the_new_moments_and_the_layer_the_old(diagonal):
+    labels, features, logits = samples()
+    statistic = feed(moments(diagonal), labels[:30], features[:30], logits[:30], [30])
+    state = [(variable, ops.copy(variable.value)) for variable in statistic.variables]
+    old = [numbers(variable).copy() for variable in statistic.variables]
+    with keras.StatelessScope(state_mapping=state) as scope:
+        statistic.update(labels[30:], logits[30:], features[30:])
+    for variable, value in zip(statistic.variables, old, strict=True):
+        np.testing.assert_array_equal(numbers(variable), value)
+        variable.assign(scope.get_current_value(variable))
+    assert_moments(statistic, labels, features)
+
+
 @pytest.mark.skipif(keras.config.backend() != "torch", reason="only torch changes them in place")
 @pytest.mark.parametrize("size", [3, 1030])  # all classes at once, and one after the other
 def test_moments_take_no_part_in_gradients(size):
     moments = layers.RunningMoments(2, size)
     features = ops.convert_to_tensor(np.ones((4, size), "float32"))
     moments.update(np.zeros(4, "int32"), np.zeros((4, 2), "float32"), features.requires_grad_())
-    assert not moments.covariance.value.requires_grad
+    assert not moments.scatter.value.requires_grad
 
 
 def test_counts():

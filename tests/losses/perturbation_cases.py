@@ -59,7 +59,10 @@ class Informed(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         counts = self.class_counts
         statistics = {
-            "full_moments": types.SimpleNamespace(covariance=covariance_of(counts, False)),
+            "full_moments": types.SimpleNamespace(
+                scatter=3 * covariance_of(counts, False),
+                count=np.full((len(counts), 1), 3, "float32"),
+            ),
             "diagonal_moments": types.SimpleNamespace(covariance=covariance_of(counts, True)),
             "centers": types.SimpleNamespace(centers=centers_of(counts)),
             "steps": types.SimpleNamespace(steps=np.float32(STEPS)),

@@ -1,5 +1,6 @@
 """ISDA's quadratic form, in both ways in which it is computed, against a loop over everything."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -50,12 +51,15 @@ def test_spread_and_its_gradient(monkeypatch, way, form):
     if way == "one by one, nothing kept":  # as where there are more classes than features
         monkeypatch.setattr(isda, "max", lambda *sizes: 0, raising=False)
     expected, expected_gradient = naive(share, kernel, covariance, upstream)
-    covariance = ops.convert_to_tensor(covariance.astype("float32"))
+    count = np.arange(1, CLASSES + 1, dtype="float32")[:, None]
+    scatter = (covariance * count[:, :, None]).astype("float32")
+    # As a variable, as `RunningMoments` has it, of which single rows are read.
+    scatter = keras.Variable(scatter, trainable=False) if way != "at once" else scatter
     labels = ops.convert_to_tensor(labels)
     factor = ops.convert_to_tensor(upstream.astype("float32"))
 
     def weighted(kernel):
-        spread = isda.spread_of_full(labels, kernel, covariance)
+        spread = isda.spread_of_full(labels, kernel, scatter, count)
         total = ops.sum(spread * factor)
         return total, ops.stop_gradient(spread)
 
