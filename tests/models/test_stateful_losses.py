@@ -11,6 +11,7 @@ from keras import ops
 
 import keras_lpl
 from keras_lpl import perturbations
+from keras_lpl.layers import class_statistics
 from tests import reference, reference_perturbations
 from tests.models import helpers
 from tests.models.helpers import COUNTS, assert_same_weights, compiled_lpl
@@ -113,12 +114,22 @@ def test_a_plain_model_is_refused_with_the_way_out(name):
         model.fit(*helpers.data(), verbose=0)
 
 
-@pytest.mark.parametrize("covariance", ["full", "diagonal"])
-def test_isda_adds_the_spread_of_all_samples_seen(covariance):
+@pytest.mark.parametrize("way", ["full", "one by one", "one by one, XLA", "diagonal"])
+def test_isda_adds_the_spread_of_all_samples_seen(monkeypatch, way):
     """One pass at learning rate 0 sees every sample; then the spread is that of NumPy's moments."""
+    if "one by one" in way:  # as with many features
+        monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
+        monkeypatch.setattr(perturbations.isda, "MANY_NUMBERS", 0)
+    if "XLA" in way and keras.config.backend() != "tensorflow":
+        pytest.skip("only TensorFlow runs with and without XLA")
+    covariance = "diagonal" if way == "diagonal" else "full"
     x, y = helpers.data()
     loss = keras_lpl.ISDALoss(strength=0.5, schedule=None, covariance=covariance)
-    model = compiled_lpl(loss=loss, optimizer=keras.optimizers.SGD(0.0))
+    model = compiled_lpl(
+        loss=loss,
+        optimizer=keras.optimizers.SGD(0.0),
+        jit_compile=True if "XLA" in way else "auto",
+    )
     model.fit(x, y, batch_size=10, verbose=0)
     features = keras.Model(model.inputs, model.get_layer("hidden").output)
     features = features.predict(x, verbose=0).astype("float64")
