@@ -37,11 +37,11 @@ def selected(entries, text, what):
 
     Names are separated by `;`, or by `,` where no name has a comma of its own.
     """
-    if not text:
+    if text is None:
         return entries
     known = {_key(entry["name"]) for entry in entries}
     names = [text] if _key(text) in known else text.split(";" if ";" in text else ",")
-    names = [name.strip() for name in names if name.strip()]
+    names = [name.strip() for name in names]
     unknown = [name for name in names if _key(name) not in known]
     if unknown:
         raise SystemExit(

@@ -27,11 +27,21 @@ def take_rows(x, rows):
     if isinstance(x, keras.Variable):
         x = x.value
     if keras.config.backend() == "tensorflow":
-        if hasattr(x, "sparse_read"):  # a variable, of which other rows need not be read
+        if _has_rows_in_place(x):
             return x.sparse_read(rows)
+        x = ops.convert_to_tensor(x)
         if len(getattr(rows, "shape", ())) > 0:  # knows only a single such index
             return ops.take(x, rows, axis=0)
     return x[rows]  # `ops.take` would look for rows that do not exist
+
+
+def _has_rows_in_place(x):
+    """Whether TensorFlow can read and change single rows of what is the value of a variable.
+
+    Not those of a distributed variable, which has `values`, one for each replica, to be averaged;
+    and not those of the tensor that a stateless scope has in the variable's place.
+    """
+    return hasattr(x, "scatter_nd_add") and not hasattr(x, "values")
 
 
 def unit_rows(x):
@@ -75,9 +85,7 @@ def add_to_rows(variable, rows, num_rows, add):
             return ops.slice_update(array, start, add(row, old)[None])
 
         variable.assign(ops.fori_loop(0, num_rows, write, array))
-    # Neither the copies of a distributed variable, each of which sees other samples, nor the
-    # tensor that a stateless scope has in the variable's place.
-    elif hasattr(array, "scatter_nd_add") and not hasattr(array, "values"):
+    elif _has_rows_in_place(array):
 
         def write(i, done):
             row = take_rows(rows, i)

@@ -85,8 +85,10 @@ def test_rows_are_found_by_their_names():
         assert [row["name"] for row in reproduction.selected(rows, name, "row")] == [name]
     found = reproduction.selected(rows, "LPL, varied bound; LA", "row")
     assert [row["name"] for row in found] == ["LA", "LPL, varied bound"]
-    with pytest.raises(SystemExit, match=r"no row 'nonsense'\. There are: cross-entropy; "):
-        reproduction.selected(rows, "nonsense", "row")
+    assert reproduction.selected(rows, None, "row") == rows
+    for name in ("nonsense", "", " ; LA"):  # an empty name is no wish for all of them, or for none
+        with pytest.raises(SystemExit, match=r"no row '(nonsense)?'\. There are: cross-entropy; "):
+            reproduction.selected(rows, name, "row")
     with pytest.raises(SystemExit, match=r"no table '99'\. There are: 1, 2, 3, 4, 6, map, net"):
         reproduction.read("99")
 

@@ -114,6 +114,16 @@ def test_a_stateless_scope_has_the_new_moments_and_the_layer_the_old(diagonal):
     assert_moments(statistic, labels, features)
 
 
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the others hand arrays over")
+def test_matrices_of_many_features_are_not_written_as_a_whole(monkeypatch):
+    monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
+    labels, features, logits = samples()
+    statistic = moments()
+    monkeypatch.setattr(statistic.scatter, "assign", None)
+    feed(statistic, labels, features, logits, [30, 30])
+    assert_moments(statistic, labels, features)
+
+
 @pytest.mark.skipif(keras.config.backend() != "torch", reason="only torch changes them in place")
 @pytest.mark.parametrize("size", [3, 1030])  # all classes at once, and one after the other
 def test_moments_take_no_part_in_gradients(size):

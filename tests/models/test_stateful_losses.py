@@ -19,6 +19,7 @@ from tests.models.helpers import COUNTS, assert_same_weights, compiled_lpl
 EPOCHS = 3
 LOSSES = {
     "isda-full": lambda: keras_lpl.ISDALoss(),
+    "isda-full, one by one": lambda: keras_lpl.ISDALoss(),
     "isda-diagonal": lambda: keras_lpl.ISDALoss(schedule=None, covariance="diagonal"),
     "seesaw": lambda: keras_lpl.SeesawLoss(),
     "center": lambda: keras_lpl.CenterLoss(strength=0.1),
@@ -27,6 +28,14 @@ LOSSES = {
         [perturbations.LogitAdjustment(COUNTS), perturbations.ISDA(), perturbations.LPL()]
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def classes_one_by_one(request, monkeypatch):
+    """Has ISDA do what it does with many features, where the test's name says so."""
+    if "one by one" in request.node.name:
+        monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
+        monkeypatch.setattr(perturbations.isda, "MANY_NUMBERS", 0)
 
 
 class StopAfter(keras.callbacks.Callback):
@@ -115,11 +124,8 @@ def test_a_plain_model_is_refused_with_the_way_out(name):
 
 
 @pytest.mark.parametrize("way", ["full", "one by one", "one by one, XLA", "diagonal"])
-def test_isda_adds_the_spread_of_all_samples_seen(monkeypatch, way):
+def test_isda_adds_the_spread_of_all_samples_seen(way):
     """One pass at learning rate 0 sees every sample; then the spread is that of NumPy's moments."""
-    if "one by one" in way:  # as with many features
-        monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
-        monkeypatch.setattr(perturbations.isda, "MANY_NUMBERS", 0)
     if "XLA" in way and keras.config.backend() != "tensorflow":
         pytest.skip("only TensorFlow runs with and without XLA")
     covariance = "diagonal" if way == "diagonal" else "full"
@@ -214,3 +220,28 @@ print(peak() - before)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     assert 0 < float(result.stdout.split()[-1]) < 1024
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="tf.distribute")
+@pytest.mark.parametrize("features", [4, 600])  # all classes at once, and one after the other
+def test_isda_on_two_replicas(features):
+    code = f"""
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras, numpy as np, keras_lpl
+x = np.random.default_rng(0).normal(size=(24, {features})).astype("float32")
+y = np.arange(24) % 3
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    inputs = keras.Input(({features},))
+    model = keras_lpl.LPLModel(inputs, keras.layers.Dense(3)(inputs))
+    model.compile("sgd", loss=keras_lpl.ISDALoss(schedule=None), jit_compile=False)
+loss = model.fit(x, y, batch_size=12, epochs=2, verbose=0).history["loss"]
+assert np.all(np.isfinite(loss)), loss
+(scatter,) = (weight for weight in model.weights if "scatter" in weight.path)
+one, other = (np.asarray(value) for value in scatter.value.values)
+assert one.any()
+np.testing.assert_array_equal(one, other)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
