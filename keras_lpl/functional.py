@@ -23,7 +23,7 @@ import math
 import keras
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl._ascent import shift_of_classes, shift_of_soft_labels
 from keras_lpl._numerics import divide_or_zero, finite_rows
 
@@ -339,10 +339,10 @@ def _standardize(labels, logits):
     if keras.backend.standardize_dtype(logits.dtype) != "float64":
         logits = ops.cast(logits, "float32")
     labels = ops.convert_to_tensor(labels)
-    classes = _checks.num_classes(logits)
-    if _checks.is_soft(labels, classes):
+    classes = checks.num_classes(logits)
+    if checks.is_soft(labels, classes):
         return ops.cast(labels, logits.dtype), logits
-    return _checks.class_indices(ops.reshape(labels, (-1,)), classes), logits
+    return checks.class_indices(ops.reshape(labels, (-1,)), classes), logits
 
 
 def _effective_weight(labels, is_finite, sample_weight, dtype):
@@ -360,7 +360,7 @@ def _effective_weight(labels, is_finite, sample_weight, dtype):
 def _confidence_threshold(confidence, threshold, weight):
     if not isinstance(threshold, str):
         return threshold
-    _checks.one_of(threshold, "threshold", ["mean"])
+    checks.one_of(threshold, "threshold", ["mean"])
     if weight is None:
         return ops.mean(confidence)
     seen = ops.cast(ops.convert_to_tensor(weight) > 0, confidence.dtype)

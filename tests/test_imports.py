@@ -17,8 +17,7 @@ HEAVY = (*FRAMEWORKS, "tensorflow_datasets", "sklearn", "matplotlib", "PIL", "ri
 
 # A room may import those before it, and itself.
 ROOMS = [
-    "_typing",
-    "_checks",
+    "core",
     "_numerics",
     "_ascent_torch",
     "_ascent",
@@ -126,7 +125,7 @@ def test_imports_go_one_way(path):
     assert mine in ROOMS + LAST, f"{mine} has no place in the order of rooms"
     allowed = set(ROOMS[: ROOMS.index(mine) + 1]) if mine in ROOMS else {*ROOMS, mine}
     if mine in INDEPENDENT:
-        allowed = {"_typing", "_checks", mine}
+        allowed = {"core", mine}
     found = {room_of(name) for name in imports_of(path)} - {None}
     assert found <= allowed, f"{mine} imports {sorted(found - allowed)}"
 

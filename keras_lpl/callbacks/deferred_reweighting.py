@@ -7,7 +7,7 @@ Algorithm 1, with the class-balanced weights of Cui et al., CVPR 2019.
 import keras
 import numpy as np
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.losses.class_balanced import class_balanced_weights
 from keras_lpl.models.lpl_model import LPLModel
 
@@ -54,12 +54,12 @@ class DeferredReweighting(keras.callbacks.Callback):
 
     def __init__(self, class_counts, start_epoch, beta=0.9999, class_weight=None):
         super().__init__()
-        self.class_counts = _checks.class_counts(class_counts)
-        self.start_epoch = _checks.integer(start_epoch, "start_epoch", minimum=0)
+        self.class_counts = checks.class_counts(class_counts)
+        self.start_epoch = checks.integer(start_epoch, "start_epoch", minimum=0)
         if class_weight is None:
             self.class_weight = class_balanced_weights(self.class_counts, beta)
         else:
-            self.class_weight = np.asarray(_checks.class_counts(class_weight, "class_weight", True))
+            self.class_weight = np.asarray(checks.class_counts(class_weight, "class_weight", True))
         _check_length(self.class_weight, len(self.class_counts), "`class_counts`")
 
     def set_model(self, model):

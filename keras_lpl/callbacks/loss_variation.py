@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.models.lpl_model import LPLModel
 
@@ -44,7 +45,7 @@ class LossVariation(keras.callbacks.Callback):
 
     def __init__(self, x, y=None, batch_size=128, every=1, seed=0):
         super().__init__()
-        self.every = int(_checks.number(every, "every", minimum=1))
+        self.every = int(checks.number(every, "every", minimum=1))
         self.batches = x if y is None else _Batches(x, y, batch_size, seed)
         self.epochs = []
         self.history = []
@@ -78,7 +79,7 @@ def loss_variation(model, batches):
             perturbed = loss.perturb(y, logits)
         classes = logits.shape[-1]
         labels = np.asarray(keras.ops.convert_to_numpy(y))
-        if not _checks.is_soft(labels, classes):
+        if not checks.is_soft(labels, classes):
             labels = np.eye(classes)[labels.reshape(-1).astype("int64")]
         if weight is not None:
             weight = np.asarray(keras.ops.convert_to_numpy(weight)).reshape(-1, 1)

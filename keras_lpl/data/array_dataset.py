@@ -5,7 +5,7 @@ NumPy alone: for every backend, and where TensorFlow is not installed.
 
 import keras
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.data._arrays import check_arrays
 from keras_lpl.data.sampling import EpochDraws
 
@@ -86,14 +86,14 @@ class ArrayDataset(keras.utils.PyDataset):
     ):
         super().__init__()
         self._x, y = check_arrays(x, y)
-        self._batch_size = _checks.integer(batch_size, "batch_size", minimum=1)
+        self._batch_size = checks.integer(batch_size, "batch_size", minimum=1)
         if sampling is not None and not shuffle:
             raise ValueError(
                 "`shuffle=False` keeps the order of the data, and a sampler draws in random order. "
                 f"Leave one of them out. Received: shuffle={shuffle!r}, sampling={sampling!r}"
             )
         self._draws = EpochDraws(y, sampling, disturb_rate, seed, shuffle)
-        self.epoch = _checks.integer(initial_epoch, "initial_epoch", minimum=0)
+        self.epoch = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         self._drawn = None  # number, samples and places of labels of one epoch
         self._is_open = False
         self._taken = set()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.data._labels import class_ids, to_numpy
 
 _INFINITE_CARDINALITY = -1  # tf.data.INFINITE_CARDINALITY, without importing TensorFlow
@@ -50,7 +50,7 @@ def class_counts(source, num_classes=None):
     array([3, 1, 1, 0])
     """
     if num_classes is not None:
-        num_classes = _checks.integer(num_classes, "num_classes", minimum=1)
+        num_classes = checks.integer(num_classes, "num_classes", minimum=1)
     if _is_labels(source):
         batches, name = [source], "labels"
     else:

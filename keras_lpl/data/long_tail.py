@@ -10,7 +10,7 @@ import numbers
 
 import numpy as np
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.data._labels import class_ids
 
 PROFILES = ("exponential", "step")
@@ -43,8 +43,8 @@ def long_tail_counts(num_classes, max_count, imbalance_factor, profile="exponent
     >>> long_tail_counts(10, max_count=5000, imbalance_factor=100)  # CIFAR-10-LT
     array([5000, 2997, 1796, 1077,  645,  387,  232,  139,   83,   50])
     """
-    num_classes = _checks.integer(num_classes, "num_classes", minimum=2)
-    max_count = _checks.integer(max_count, "max_count", minimum=1)
+    num_classes = checks.integer(num_classes, "num_classes", minimum=2)
+    max_count = checks.integer(max_count, "max_count", minimum=1)
     imbalance_factor = _check_imbalance_factor(imbalance_factor)
     if profile not in PROFILES:
         raise ValueError(f"`profile` must be one of {PROFILES}. Received: profile={profile!r}")
@@ -100,7 +100,7 @@ def long_tail_indices(labels, counts, seed=0):
     array([100,  64,  41,  27,  17,  11,   7,   4,   3,   2])
     """
     counts = _check_counts(counts)
-    seed = None if seed is None else _checks.seed(seed)
+    seed = None if seed is None else checks.seed(seed)
     ids, _ = class_ids(labels, num_classes=len(counts))
     picked = []
     for label, count in enumerate(counts):

@@ -16,7 +16,7 @@ et al., "DisturbLabel: Regularizing CNN on the Loss Layer", CVPR 2016.
 
 import numpy as np
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.data._labels import class_ids, to_numpy
 
 SAMPLINGS = ("class_balanced", "reversed", "instance")
@@ -51,8 +51,8 @@ def class_probabilities(class_counts, sampling):
     >>> class_probabilities([60, 0, 40], "class_balanced")
     array([0.5, 0. , 0.5])
     """
-    counts = np.array(_checks.class_counts(class_counts, allow_zero=True), "float64")
-    _checks.one_of(sampling, "sampling", SAMPLINGS)
+    counts = np.array(checks.class_counts(class_counts, allow_zero=True), "float64")
+    checks.one_of(sampling, "sampling", SAMPLINGS)
     if not counts.any():
         raise ValueError(
             "`class_counts` must count at least one sample: there is none to draw. "
@@ -90,14 +90,14 @@ def sample_indices(labels, sampling="class_balanced", size=None, seed=0):
     >>> np.bincount(labels[sample_indices(labels, "class_balanced", size=3000)])
     array([1001,  971, 1028])
     """
-    _checks.one_of(sampling, "sampling", SAMPLINGS)
-    seed = _checks.seed(seed)
+    checks.one_of(sampling, "sampling", SAMPLINGS)
+    seed = checks.seed(seed)
     ids, _ = class_ids(labels)
     if not len(ids):
         raise ValueError(
             f"`labels` must hold at least one label to draw from. Received: labels={labels!r}"
         )
-    size = len(ids) if size is None else _checks.integer(size, "size", minimum=1)
+    size = len(ids) if size is None else checks.integer(size, "size", minimum=1)
     return _sampler(ids, sampling)(np.random.RandomState(seed), size)
 
 
@@ -133,9 +133,9 @@ def disturb_labels(labels, num_classes, rate, seed=0):
     >>> float((disturbed == labels).mean())  # expected: 1 - 0.2 * 3 / 4
     0.84775
     """
-    num_classes = _checks.integer(num_classes, "num_classes", minimum=2)
-    rate = _checks.number(rate, "rate", minimum=0, maximum=1)
-    seed = _checks.seed(seed)
+    num_classes = checks.integer(num_classes, "num_classes", minimum=2)
+    rate = checks.number(rate, "rate", minimum=0, maximum=1)
+    seed = checks.seed(seed)
     labels = to_numpy(labels)
     _, width = class_ids(labels, num_classes)
     if width is None and np.asarray(num_classes - 1).astype(labels.dtype) != num_classes - 1:
@@ -172,9 +172,9 @@ class EpochDraws:
     """
 
     def __init__(self, labels, sampling, disturb_rate, seed, shuffle=True):
-        _checks.one_of(sampling, "sampling", (None, *SAMPLINGS))
-        self._disturb_rate = _checks.number(disturb_rate, "disturb_rate", minimum=0, maximum=1)
-        self._seed = _checks.seed(seed)
+        checks.one_of(sampling, "sampling", (None, *SAMPLINGS))
+        self._disturb_rate = checks.number(disturb_rate, "disturb_rate", minimum=0, maximum=1)
+        self._seed = checks.seed(seed)
         self._size = len(labels)
         self._shuffle = shuffle
         self._sample = None

@@ -11,7 +11,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.data._arrays import check_arrays
 from keras_lpl.data._labels import to_numpy
 from keras_lpl.data._optional import import_optional
@@ -108,7 +108,7 @@ def pipeline(
     """
     x, y = check_arrays(x, y)
     is_image = x.ndim == 4
-    batch_size = _checks.integer(batch_size, "batch_size", minimum=1)
+    batch_size = checks.integer(batch_size, "batch_size", minimum=1)
     draws = EpochDraws(y, sampling, disturb_rate, seed)
     if not training and (sampling is not None or disturb_rate):
         raise ValueError(
@@ -116,7 +116,7 @@ def pipeline(
             "once and with its own label. Leave them out. "
             f"Received: training={training}, sampling={sampling!r}, disturb_rate={disturb_rate}"
         )
-    initial_epoch = _checks.integer(initial_epoch, "initial_epoch", minimum=0)
+    initial_epoch = checks.integer(initial_epoch, "initial_epoch", minimum=0)
     padding = _check_padding(padding, padding_mode, x) if is_image else 0
     normalize = _normalizer(x, mean, std, training)
     tf = _import_tensorflow()
@@ -308,7 +308,7 @@ def _check_statistic(name, value, x):
 
 
 def _check_padding(padding, padding_mode, x):
-    padding = _checks.integer(padding, "padding", minimum=0)
+    padding = checks.integer(padding, "padding", minimum=0)
     if padding_mode not in PADDING_MODES:
         raise ValueError(
             f"`padding_mode` must be one of {PADDING_MODES}. "

@@ -2,7 +2,8 @@
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl._numerics import (
     add_product,
     add_to_rows,
@@ -69,7 +70,7 @@ class ClassCenters(RunningStatistic):
 
     def __init__(self, num_classes, num_features, rate=0.5, **kwargs):
         super().__init__(**kwargs)
-        self.rate = _checks.number(rate, "rate", minimum=0, maximum=1)
+        self.rate = checks.number(rate, "rate", minimum=0, maximum=1)
         self.centers = self.add_statistic("centers", (num_classes, num_features))
 
     def update(self, labels, logits, features=None, sample_weight=None):

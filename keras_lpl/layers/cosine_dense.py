@@ -9,7 +9,7 @@ import warnings
 import keras
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_lpl")
@@ -50,8 +50,8 @@ class CosineDense(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.units = _checks.integer(units, "units", minimum=1)
-        self.scale = _checks.number(scale, "scale", minimum=0, exclusive=True)
+        self.units = checks.integer(units, "units", minimum=1)
+        self.scale = checks.number(scale, "scale", minimum=0, exclusive=True)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 

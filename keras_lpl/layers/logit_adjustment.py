@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_lpl", name="LogitAdjustmentLayer")
@@ -39,8 +39,8 @@ class LogitAdjustment(keras.layers.Layer):
 
     def __init__(self, class_counts, tau=1.0, **kwargs):
         super().__init__(**kwargs)
-        self.class_counts = _checks.class_counts(class_counts)
-        self.tau = _checks.number(tau, "tau", minimum=0)
+        self.class_counts = checks.class_counts(class_counts)
+        self.tau = checks.number(tau, "tau", minimum=0)
 
     def build(self, input_shape):
         if input_shape[-1] != len(self.class_counts):

@@ -9,7 +9,8 @@ each once per training step, and hands them to the loss.
 import keras
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 
 
 class RunningStatistic(keras.layers.Layer):
@@ -80,7 +81,7 @@ class RunningClassConfidence(RunningStatistic):
     def __init__(self, num_classes, momentum=0.9, **kwargs):
         super().__init__(**kwargs)
         self.num_classes = num_classes
-        self.momentum = _checks.number(momentum, "momentum", minimum=0, maximum=1)
+        self.momentum = checks.number(momentum, "momentum", minimum=0, maximum=1)
         self.total = self.add_statistic("total", (num_classes,))
         self.weight = self.add_statistic("weight", (num_classes,))
 

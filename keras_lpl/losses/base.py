@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl._numerics import finite_rows
 from keras_lpl.perturbations.base import NEEDS
 from keras_lpl.perturbations.context import context_scope, current_context
@@ -43,7 +44,7 @@ class ClassificationLoss(keras.losses.Loss):
 
     def __init__(self, reduction="sum_over_batch_size", name=None, dtype=None):
         dtype = keras.backend.standardize_dtype(dtype or "float32")
-        _checks.one_of(dtype, "dtype", ("float32", "float64"))
+        checks.one_of(dtype, "dtype", ("float32", "float64"))
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def per_sample(self, labels, logits, context):
@@ -74,7 +75,7 @@ class ClassificationLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         context = current_context()
-        labels = _checks.labels(y_true, y_pred)
+        labels = checks.labels(y_true, y_pred)
         if not context.training:
             return functional.softmax_crossentropy(labels, y_pred)
         context = self._complete(context, labels, y_pred)

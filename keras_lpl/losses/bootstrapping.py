@@ -9,7 +9,8 @@ Bootstrapping", ICLR 2015 workshop.
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.perturbations.base import register
 
@@ -86,7 +87,7 @@ class BootstrappingLoss(ClassificationLoss):
     ):
         self.hard = bool(hard)
         beta = DEFAULT_BETA["hard" if self.hard else "soft"] if beta is None else beta
-        self.beta = _checks.number(beta, "beta", minimum=0, maximum=1, exclusive=True)
+        self.beta = checks.number(beta, "beta", minimum=0, maximum=1, exclusive=True)
         super().__init__(reduction=reduction, name=name, dtype=dtype)
 
     def per_sample(self, labels, logits, context):

@@ -6,7 +6,8 @@ Eq. 5.
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.layers.class_statistics import ClassCenters
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.perturbations.base import register
@@ -69,8 +70,8 @@ class CenterLoss(ClassificationLoss):
         dtype=None,
     ):
         super().__init__(reduction=reduction, name=name, dtype=dtype)
-        self.strength = _checks.number(strength, "strength", minimum=0)
-        self.center_rate = _checks.number(center_rate, "center_rate", minimum=0, maximum=1)
+        self.strength = checks.number(strength, "strength", minimum=0)
+        self.center_rate = checks.number(center_rate, "center_rate", minimum=0, maximum=1)
 
     def per_sample(self, labels, logits, context):
         centers = ops.convert_to_tensor(context.statistics["centers"].centers)

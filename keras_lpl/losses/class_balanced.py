@@ -14,7 +14,8 @@ Cui, Jia, Lin, Song, Belongie: "Class-Balanced Loss Based on Effective Number of
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.losses.focal import focal_crossentropy
 from keras_lpl.perturbations.base import register
@@ -45,7 +46,7 @@ def class_balanced_weights(class_counts, beta=0.9999):
     >>> print(class_balanced_weights([90, 10], beta=0.99).round(3))
     [0.277 1.723]
     """
-    counts = np.asarray(_checks.class_counts(class_counts), dtype="float64")
+    counts = np.asarray(checks.class_counts(class_counts), dtype="float64")
     beta = _check_beta(beta)
     if beta == 0:
         return np.ones(len(counts))
@@ -128,15 +129,15 @@ class ClassBalancedLoss(ClassificationLoss):
         name="class_balanced_loss",
         dtype=None,
     ):
-        self.class_counts = _checks.class_counts(class_counts)
+        self.class_counts = checks.class_counts(class_counts)
         self.beta = _check_beta(beta)
-        self.base = _checks.one_of(base, "base", BASES)
-        self.gamma = _checks.number(gamma, "gamma", minimum=0)
+        self.base = checks.one_of(base, "base", BASES)
+        self.gamma = checks.number(gamma, "gamma", minimum=0)
         self._weights = class_balanced_weights(self.class_counts, self.beta)
         super().__init__(reduction=reduction, name=name, dtype=dtype)
 
     def per_sample(self, labels, logits, context):
-        _checks.counts_match(self.class_counts, logits)
+        checks.counts_match(self.class_counts, logits)
         weights = ops.convert_to_tensor(self._weights, dtype=logits.dtype)
         weight = ops.sum(functional.class_membership(labels, logits) * weights, axis=-1)
         return weight * self._base_loss(labels, logits)
@@ -159,7 +160,7 @@ class ClassBalancedLoss(ClassificationLoss):
 
 
 def _check_beta(beta):
-    value = _checks.number(beta, "beta", minimum=0, maximum=1)
+    value = checks.number(beta, "beta", minimum=0, maximum=1)
     if value == 1:
         raise ValueError(
             "`beta` must be below 1; with 0.999999 the weights are all but the inverse counts. "

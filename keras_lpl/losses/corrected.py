@@ -12,7 +12,7 @@ Correction Approach", CVPR 2017, Theorems 2 (forward) and 1 (backward).
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.perturbations.base import register
 
@@ -115,13 +115,13 @@ class CorrectedLoss(ClassificationLoss):
     ):
         super().__init__(reduction=reduction, name=name, dtype=dtype)
         matrix = _check_transition(transition)
-        self.method = _checks.one_of(method, "method", ("forward", "backward"))
+        self.method = checks.one_of(method, "method", ("forward", "backward"))
         self.transition = matrix.tolist()
         factor = _log(matrix) if self.method == "forward" else _inverse(matrix)
         self._factor = factor.astype(self.dtype)
 
     def per_sample(self, labels, logits, context):
-        classes = _checks.num_classes(logits)
+        classes = checks.num_classes(logits)
         if len(self.transition) != classes:
             size = len(self.transition)
             raise ValueError(

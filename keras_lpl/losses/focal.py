@@ -10,7 +10,8 @@ import math
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.perturbations.base import register
 
@@ -91,7 +92,7 @@ class FocalLoss(ClassificationLoss):
     """
 
     def __init__(self, gamma=2.0, reduction="sum_over_batch_size", name="focal_loss", dtype=None):
-        self.gamma = _checks.number(gamma, "gamma", minimum=0)
+        self.gamma = checks.number(gamma, "gamma", minimum=0)
         super().__init__(reduction=reduction, name=name, dtype=dtype)
 
     def per_sample(self, labels, logits, context):

@@ -12,7 +12,8 @@ import math
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.perturbations.base import register
 
@@ -100,7 +101,7 @@ class GeneralizedCrossEntropyLoss(ClassificationLoss):
         name="generalized_cross_entropy_loss",
         dtype=None,
     ):
-        self.q = _checks.number(q, "q", minimum=0, maximum=1)
+        self.q = checks.number(q, "q", minimum=0, maximum=1)
         self.truncate = None if truncate is None else _check_truncate(truncate)
         self.start = _check_start(start, self.truncate)
         super().__init__(reduction=reduction, name=name, dtype=dtype)
@@ -125,7 +126,7 @@ class GeneralizedCrossEntropyLoss(ClassificationLoss):
 
 
 def _check_truncate(truncate):
-    value = _checks.number(truncate, "truncate", minimum=0, maximum=1, exclusive=True)
+    value = checks.number(truncate, "truncate", minimum=0, maximum=1, exclusive=True)
     if value == 1:
         raise ValueError(
             "`truncate` must be below 1, or no sample is left to learn from. The paper takes 0.5. "
@@ -142,7 +143,7 @@ def _check_start(start, truncate):
                 f"Received: start={start!r}, truncate=None"
             )
         return None
-    value = _checks.number(DEFAULT_START if start is None else start, "start", minimum=0, maximum=1)
+    value = checks.number(DEFAULT_START if start is None else start, "start", minimum=0, maximum=1)
     if value == 1:
         raise ValueError(
             "`start` must be below 1, or truncation never starts; to have none, leave `truncate` "

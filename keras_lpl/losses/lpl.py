@@ -1,6 +1,6 @@
 """`LPLLoss`: cross-entropy of logits perturbed by LPL, alone or on top of logit adjustment."""
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.perturbations.base import register
@@ -95,7 +95,7 @@ class LPLLoss(PerturbedCrossentropy):
         name="lpl_loss",
         dtype=None,
     ):
-        self.logit_adjustment = _checks.number(logit_adjustment, "logit_adjustment", minimum=0)
+        self.logit_adjustment = checks.number(logit_adjustment, "logit_adjustment", minimum=0)
         if self.logit_adjustment and split != "confidence" and delta_epsilon is None:
             delta_epsilon = _DELTA_EPSILON_ON_LA
         self._lpl = LPL(

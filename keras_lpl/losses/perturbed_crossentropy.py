@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.perturbations.base import Perturbation, register
 from keras_lpl.perturbations.context import current_context
@@ -79,7 +80,7 @@ class PerturbedCrossentropy(ClassificationLoss):
         """
         context = current_context() if context is None else context
         logits = ops.convert_to_tensor(logits, dtype=self.dtype)
-        labels = _checks.labels(labels, logits)
+        labels = checks.labels(labels, logits)
         return self._perturb(labels, logits, self._complete(context, labels, logits))
 
     def _perturb(self, labels, logits, context):

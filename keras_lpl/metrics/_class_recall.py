@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 
 
 class ClassRecall(keras.metrics.Metric):
@@ -44,7 +44,7 @@ class ClassRecall(keras.metrics.Metric):
                 metric NaN until the next reset, unless its weight is 0.
         """
         y_pred = ops.convert_to_tensor(y_pred)
-        classes = _checks.num_classes(y_pred)
+        classes = checks.num_classes(y_pred)
         if self._classes is None:
             self._build(classes)
         elif classes != self._classes:
@@ -52,7 +52,7 @@ class ClassRecall(keras.metrics.Metric):
                 f"Metric {self.name!r} counts {self._classes} classes, and the predictions must "
                 f"have one column for each. Received: predictions of {classes} classes"
             )
-        labels = _checks.labels(y_true, y_pred)
+        labels = checks.labels(y_true, y_pred)
         if len(labels.shape) == 2:
             labels = ops.argmax(labels, axis=-1)
         labels = ops.cast(labels, "int32")
@@ -63,7 +63,7 @@ class ClassRecall(keras.metrics.Metric):
             if len(sample_weight.shape):
                 sample_weight = ops.reshape(sample_weight, (-1,))
             weight = weight * sample_weight
-        bad = ops.logical_and(labels == _checks.NO_CLASS, weight != 0)
+        bad = ops.logical_and(labels == checks.NO_CLASS, weight != 0)
         weight = ops.where(bad, math.nan, weight)
         labels = ops.maximum(labels, 0)
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.metrics._class_recall import ClassRecall
 
 
@@ -44,7 +44,7 @@ class BalancedAccuracy(ClassRecall):
 
     def __init__(self, num_classes=None, name="balanced_accuracy", dtype=None):
         if num_classes is not None:
-            num_classes = _checks.number(num_classes, "num_classes", minimum=2)
+            num_classes = checks.number(num_classes, "num_classes", minimum=2)
             if num_classes != int(num_classes):
                 raise ValueError(
                     f"`num_classes` must be an integer. Received: num_classes={num_classes}"

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.metrics._class_recall import ClassRecall
 
 SHOTS = ("many", "medium", "few")
@@ -59,13 +59,13 @@ class ShotAccuracy(ClassRecall):
     """
 
     def __init__(self, class_counts, shot, many=100, few=20, name=None, dtype=None):
-        self.shot = _checks.one_of(shot, "shot", SHOTS)
-        self.many = _checks.number(many, "many", minimum=0)
-        self.few = _checks.number(few, "few", minimum=0)
+        self.shot = checks.one_of(shot, "shot", SHOTS)
+        self.many = checks.number(many, "many", minimum=0)
+        self.few = checks.number(few, "few", minimum=0)
         if self.few > self.many:
             raise ValueError(f"`few` must not exceed `many`. Received: few={few!r}, many={many!r}")
         # Python numbers, so that the configuration is JSON.
-        self.class_counts = _checks.class_counts(class_counts, allow_zero=True)
+        self.class_counts = checks.class_counts(class_counts, allow_zero=True)
         super().__init__(
             len(self.class_counts), name=name or f"{self.shot}_shot_accuracy", dtype=dtype
         )

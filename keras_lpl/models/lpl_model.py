@@ -20,7 +20,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.layers.running_statistics import ClassWeight, RunningClassConfidence
 from keras_lpl.losses.base import ClassificationLoss
 from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
@@ -250,7 +251,7 @@ class LPLModel(keras.Model):
     def _detached(self, y, y_pred, sample_weight):
         """What statistics see of a training batch, and its features, attached, for the loss."""
         logits = ops.stop_gradient(ops.cast(y_pred, "float32"))
-        labels = _checks.labels(_single(y, "y"), logits)
+        labels = checks.labels(_single(y, "y"), logits)
         seen = _step_features.get()
         features = ops.cast(seen[-1], "float32") if seen else None
         detached = None if features is None else ops.stop_gradient(features)
@@ -302,7 +303,7 @@ class LPLModel(keras.Model):
         self.statistics.get("class_weight").value.assign(class_weight if reweights else ones)
 
     def _with_class_weight(self, y, y_pred, sample_weight):
-        membership = functional.class_membership(_checks.labels(_single(y, "y"), y_pred), y_pred)
+        membership = functional.class_membership(checks.labels(_single(y, "y"), y_pred), y_pred)
         weight = ops.sum(ops.cast(membership, "float32") * self.class_weight, axis=-1)
         given = _single(sample_weight, "sample_weight")
         if given is None:

@@ -14,7 +14,7 @@ are this network's with n = 5, and not those of He et al.'s ResNet-32, which is 
 import keras
 from keras import layers
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.networks._blocks import Parts, image_input
 
 
@@ -50,9 +50,9 @@ def bottleneck_resnet(
     >>> model.output.shape
     (None, 100)
     """
-    num_blocks = _checks.integer(num_blocks, "num_blocks", minimum=1)
-    num_classes = _checks.integer(num_classes, "num_classes", minimum=1)
-    parts = Parts(_checks.number(weight_decay, "weight_decay", minimum=0))
+    num_blocks = checks.integer(num_blocks, "num_blocks", minimum=1)
+    num_classes = checks.integer(num_classes, "num_classes", minimum=1)
+    parts = Parts(checks.number(weight_decay, "weight_decay", minimum=0))
 
     def conv_norm(x, filters, name, suffix="", **kwargs):
         x = parts.conv(x, filters, f"{name}_conv{suffix}", **kwargs)

@@ -13,7 +13,7 @@ Image Recognition", CVPR 2016.
 import keras
 from keras import layers
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.networks._blocks import (
     Parts,
     ZeroPaddedShortcut,
@@ -78,9 +78,9 @@ def build(
 ):
     """Builds a ResNet, with a squeeze-and-excitation gate in each block if `se_ratio` is given."""
     num_blocks = blocks_per_stage(depth, other_layers=2)
-    num_classes = _checks.integer(num_classes, "num_classes", minimum=1)
-    _checks.one_of(shortcut, "shortcut", ("pad", "project"))
-    parts = Parts(_checks.number(weight_decay, "weight_decay", minimum=0))
+    num_classes = checks.integer(num_classes, "num_classes", minimum=1)
+    checks.one_of(shortcut, "shortcut", ("pad", "project"))
+    parts = Parts(checks.number(weight_decay, "weight_decay", minimum=0))
 
     def block(x, filters, strides, name):
         y = parts.conv(x, filters, f"{name}_conv1", strides=strides)

@@ -6,7 +6,7 @@
 Reference: "Squeeze-and-Excitation Networks", CVPR 2018.
 """
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.networks.resnet import build
 
 
@@ -53,5 +53,5 @@ def se_resnet(
         weight_decay=weight_decay,
         head=head,
         name=name or f"se_resnet{depth}",
-        se_ratio=_checks.integer(se_ratio, "se_ratio", minimum=1),
+        se_ratio=checks.integer(se_ratio, "se_ratio", minimum=1),
     )

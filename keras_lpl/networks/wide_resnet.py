@@ -14,7 +14,7 @@ Reference: "Wide Residual Networks", BMVC 2016.
 import keras
 from keras import layers
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.networks._blocks import Parts, blocks_per_stage, image_input
 
 
@@ -53,9 +53,9 @@ def wide_resnet(
     (None, 128)
     """
     num_blocks = blocks_per_stage(depth, other_layers=4)
-    width = _checks.integer(width, "width", minimum=1)
-    num_classes = _checks.integer(num_classes, "num_classes", minimum=1)
-    parts = Parts(_checks.number(weight_decay, "weight_decay", minimum=0))
+    width = checks.integer(width, "width", minimum=1)
+    num_classes = checks.integer(num_classes, "num_classes", minimum=1)
+    parts = Parts(checks.number(weight_decay, "weight_decay", minimum=0))
 
     def block(x, filters, strides, name):
         y = parts.norm(x, f"{name}_norm1")

@@ -10,7 +10,7 @@ import contextvars
 import dataclasses
 from collections.abc import Mapping
 
-from keras_lpl._typing import Tensor
+from keras_lpl.core.typing import Tensor
 
 
 @dataclasses.dataclass(frozen=True)

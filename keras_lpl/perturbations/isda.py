@@ -8,7 +8,7 @@ covariance of the features of class `y`; `lambda = strength * t / T`.
 
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl._numerics import divide_or_zero, stack_rows, take_rows
 from keras_lpl.layers.class_statistics import MANY_NUMBERS, RunningMoments, present_first
 from keras_lpl.layers.cosine_dense import warn_of_cosine_head
@@ -40,9 +40,9 @@ class ISDA(Perturbation):
     """
 
     def __init__(self, strength=0.5, schedule="linear", covariance="full"):
-        self.strength = _checks.number(strength, "strength", minimum=0)
-        self.schedule = _checks.one_of(schedule, "schedule", SCHEDULES)
-        self.covariance = _checks.one_of(covariance, "covariance", COVARIANCES)
+        self.strength = checks.number(strength, "strength", minimum=0)
+        self.schedule = checks.one_of(schedule, "schedule", SCHEDULES)
+        self.covariance = checks.one_of(covariance, "covariance", COVARIANCES)
 
     @property
     def needs(self):

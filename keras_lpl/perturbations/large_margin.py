@@ -12,7 +12,8 @@ import math
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.layers.class_statistics import StepCounter
 from keras_lpl.layers.cosine_dense import warn_of_cosine_head
 from keras_lpl.perturbations.base import Perturbation, register
@@ -61,11 +62,11 @@ class LargeMargin(Perturbation):
     needs = ("features", "kernel", "statistics")
 
     def __init__(self, margin=4, annealing=1000.0, gamma=2.5e-5, power=35.0, annealing_min=0.0):
-        self.margin = _checks.one_of(margin, "margin", tuple(COS_OF_MULTIPLE))
-        self.annealing = _checks.number(annealing, "annealing", minimum=0)
-        self.gamma = _checks.number(gamma, "gamma", minimum=0)
-        self.power = _checks.number(power, "power", minimum=0)
-        self.annealing_min = _checks.number(annealing_min, "annealing_min", minimum=0)
+        self.margin = checks.one_of(margin, "margin", tuple(COS_OF_MULTIPLE))
+        self.annealing = checks.number(annealing, "annealing", minimum=0)
+        self.gamma = checks.number(gamma, "gamma", minimum=0)
+        self.power = checks.number(power, "power", minimum=0)
+        self.annealing_min = checks.number(annealing_min, "annealing_min", minimum=0)
 
     def __call__(self, labels, logits, context):
         member = functional.class_membership(labels, logits)

@@ -9,7 +9,8 @@ import warnings
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.layers.cosine_dense import CosineDense
 from keras_lpl.perturbations.base import Perturbation, register
 
@@ -39,12 +40,12 @@ class LDAM(Perturbation):
     """
 
     def __init__(self, class_counts, max_margin=0.5, scale=30.0):
-        self.class_counts = _checks.class_counts(class_counts)
-        self.max_margin = _checks.number(max_margin, "max_margin", minimum=0)
-        self.scale = _checks.number(scale, "scale", minimum=0, exclusive=True)
+        self.class_counts = checks.class_counts(class_counts)
+        self.max_margin = checks.number(max_margin, "max_margin", minimum=0)
+        self.scale = checks.number(scale, "scale", minimum=0, exclusive=True)
 
     def __call__(self, labels, logits, context):
-        _checks.counts_match(self.class_counts, logits)
+        checks.counts_match(self.class_counts, logits)
         margins = ldam_margins(self.class_counts, self.max_margin)
         margins = ops.convert_to_tensor(margins, dtype=logits.dtype)
         return self.scale * (logits - margins * functional.class_membership(labels, logits))

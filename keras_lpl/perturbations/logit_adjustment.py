@@ -7,7 +7,7 @@ Menon et al.: "Long-tail learning via logit adjustment", ICLR 2021, Eq. 10 (the 
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.perturbations.base import Perturbation, register
 
 
@@ -33,11 +33,11 @@ class LogitAdjustment(Perturbation):
     """
 
     def __init__(self, class_counts, tau=1.0):
-        self.class_counts = _checks.class_counts(class_counts)
-        self.tau = _checks.number(tau, "tau", minimum=0)
+        self.class_counts = checks.class_counts(class_counts)
+        self.tau = checks.number(tau, "tau", minimum=0)
 
     def __call__(self, labels, logits, context):
-        _checks.counts_match(self.class_counts, logits)
+        checks.counts_match(self.class_counts, logits)
         shift = self.tau * log_prior(self.class_counts)
         return logits + ops.convert_to_tensor(shift, dtype=logits.dtype)
 

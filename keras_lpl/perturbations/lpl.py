@@ -5,7 +5,8 @@ This file decides, for each of the paper's four variants, what goes into them.
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.perturbations.base import Perturbation, register
 
 # Defaults of the four variants, by split and whether the bound is fixed (delta_epsilon=0).
@@ -61,13 +62,13 @@ class LPL(Perturbation):
     ):
         if split is None:
             split = "confidence" if class_counts is None else "frequency"
-        self.split = _checks.one_of(split, "split", ("confidence", "frequency"))
+        self.split = checks.one_of(split, "split", ("confidence", "frequency"))
         if split == "frequency" and class_counts is None:
             raise ValueError(
                 "`split='frequency'` sorts classes by their training counts: pass `class_counts` "
                 "(see `keras_lpl.data.class_counts`). Received: class_counts=None"
             )
-        self.class_counts = None if class_counts is None else _checks.class_counts(class_counts)
+        self.class_counts = None if class_counts is None else checks.class_counts(class_counts)
 
         defaults = DEFAULTS[split, "fixed" if delta_epsilon == 0 else "varied"]
         given = {
@@ -78,10 +79,10 @@ class LPL(Perturbation):
         }
         chosen = defaults | {name: value for name, value in given.items() if value is not None}
         self.threshold = self._check_threshold(chosen["threshold"])
-        self.epsilon = _checks.number(chosen["epsilon"], "epsilon", minimum=0)
-        self.delta_epsilon = _checks.number(chosen["delta_epsilon"], "delta_epsilon", minimum=0)
-        self.step_size = _checks.number(chosen["step_size"], "step_size", 0, exclusive=True)
-        self.head_scale = _checks.number(head_scale, "head_scale", minimum=0)
+        self.epsilon = checks.number(chosen["epsilon"], "epsilon", minimum=0)
+        self.delta_epsilon = checks.number(chosen["delta_epsilon"], "delta_epsilon", minimum=0)
+        self.step_size = checks.number(chosen["step_size"], "step_size", 0, exclusive=True)
+        self.head_scale = checks.number(head_scale, "head_scale", minimum=0)
         if split == "confidence" and head_scale != 1:
             raise ValueError(
                 "`head_scale` scales the head's bound, and only `split='frequency'` has a head. "
@@ -104,7 +105,7 @@ class LPL(Perturbation):
 
     def __call__(self, labels, logits, context):
         if self.class_counts is not None:
-            _checks.counts_match(self.class_counts, logits)
+            checks.counts_match(self.class_counts, logits)
         direction, bound = self.direction_and_bound(context.confidence, context.confidence_weight)
         return functional.perturb_logits(
             labels,
@@ -135,15 +136,15 @@ class LPL(Perturbation):
     def _check_threshold(self, threshold):
         if self.split == "confidence":
             if isinstance(threshold, str):
-                return _checks.one_of(threshold, "threshold", ("mean",))
-            return _checks.number(threshold, "threshold", minimum=0)
+                return checks.one_of(threshold, "threshold", ("mean",))
+            return checks.number(threshold, "threshold", minimum=0)
         classes = len(self.class_counts)
         if isinstance(threshold, str):
             raise ValueError(
                 "`threshold` of `split='frequency'` is a share of the classes below 1, or a number "
                 f"of classes; 'mean' belongs to split='confidence'. Received: {threshold!r}"
             )
-        value = _checks.number(threshold, "threshold", minimum=0, maximum=classes)
+        value = checks.number(threshold, "threshold", minimum=0, maximum=classes)
         if value >= 1 and value != int(value):
             raise ValueError(
                 "`threshold` must be a share of the classes below 1, or a whole number of head "

@@ -10,7 +10,8 @@ Wang et al.: "Seesaw loss for long-tailed instance segmentation", CVPR 2021, Eqs
 
 from keras import ops
 
-from keras_lpl import _checks, functional
+from keras_lpl import functional
+from keras_lpl.core import checks
 from keras_lpl.layers.class_statistics import RunningClassCounts
 from keras_lpl.perturbations.base import Perturbation, register
 
@@ -34,9 +35,9 @@ class Seesaw(Perturbation):
     """
 
     def __init__(self, class_counts=None, p=0.8, q=2.0):
-        self.class_counts = None if class_counts is None else _checks.class_counts(class_counts)
-        self.p = _checks.number(p, "p", minimum=0)
-        self.q = _checks.number(q, "q", minimum=0)
+        self.class_counts = None if class_counts is None else checks.class_counts(class_counts)
+        self.p = checks.number(p, "p", minimum=0)
+        self.q = checks.number(q, "q", minimum=0)
 
     @property
     def needs(self):
@@ -47,7 +48,7 @@ class Seesaw(Perturbation):
             # One, where nothing was seen yet, as in the authors' code.
             counts = ops.maximum(ops.convert_to_tensor(context.statistics["counts"].counts), 1.0)
         else:
-            _checks.counts_match(self.class_counts, logits)
+            checks.counts_match(self.class_counts, logits)
             counts = ops.convert_to_tensor(self.class_counts, dtype="float32")
         member = functional.class_membership(labels, logits)
 

@@ -8,7 +8,7 @@ of Ye et al., 2020.
 import numpy as np
 from keras import ops
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.perturbations.base import Perturbation, register
 from keras_lpl.perturbations.logit_adjustment import log_prior
 
@@ -31,12 +31,12 @@ class VS(Perturbation):
     """
 
     def __init__(self, class_counts, gamma=0.3, tau=1.0):
-        self.class_counts = _checks.class_counts(class_counts)
-        self.gamma = _checks.number(gamma, "gamma", minimum=0)
-        self.tau = _checks.number(tau, "tau", minimum=0)
+        self.class_counts = checks.class_counts(class_counts)
+        self.gamma = checks.number(gamma, "gamma", minimum=0)
+        self.tau = checks.number(tau, "tau", minimum=0)
 
     def __call__(self, labels, logits, context):
-        _checks.counts_match(self.class_counts, logits)
+        checks.counts_match(self.class_counts, logits)
         counts = np.asarray(self.class_counts, dtype="float64")
         scale = (counts / counts.max()) ** self.gamma
         shift = self.tau * log_prior(self.class_counts)

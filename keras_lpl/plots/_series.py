@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without the yellow that
 # disappears on white.
@@ -66,7 +66,7 @@ def prepare(values, class_counts, class_names, argument):
         )
     counts = None
     if class_counts is not None:
-        counts = np.asarray(_checks.class_counts(class_counts), dtype="float64")
+        counts = np.asarray(checks.class_counts(class_counts), dtype="float64")
         _check_length(counts, num_classes, "class_counts", argument)
     if class_names is not None:
         _check_length(class_names, num_classes, "class_names", argument)

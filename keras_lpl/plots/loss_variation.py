@@ -8,7 +8,7 @@ negatively. Figures 1 and 5 of Li et al., "Logit Perturbation", AAAI 2022.
 
 import numpy as np
 
-from keras_lpl import _checks
+from keras_lpl.core import checks
 from keras_lpl.plots import _series
 
 
@@ -38,7 +38,7 @@ def loss_variation(
     >>> figure = keras_lpl.plots.loss_variation({"LPL": [-0.1, 0.0, 0.4]}, [90, 30, 3])
     >>> figure.savefig("variation.png")  # doctest: +SKIP
     """
-    _checks.one_of(yscale, "yscale", ("auto", "linear", "symlog"))
+    checks.one_of(yscale, "yscale", ("auto", "linear", "symlog"))
     series = _series.prepare(variations, class_counts, class_names, "variations")
     own_figure = ax is None
     if own_figure:

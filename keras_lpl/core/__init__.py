@@ -1,0 +1,1 @@
+"""The base of everything: samples, contexts, perturbations, losses and their state."""
