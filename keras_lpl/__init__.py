@@ -18,6 +18,8 @@ from keras_lpl import (
     perturbations,
     plots,
 )
+from keras_lpl.core.outputs import read_output
+from keras_lpl.core.samples import Samples
 from keras_lpl.losses import (
     BootstrappingLoss,
     CenterLoss,
@@ -52,6 +54,7 @@ __all__ = [
     "LargeMarginLoss",
     "LogitAdjustmentLoss",
     "PerturbedCrossentropy",
+    "Samples",
     "SeesawLoss",
     "VSLoss",
     "callbacks",
@@ -64,4 +67,5 @@ __all__ = [
     "networks",
     "perturbations",
     "plots",
+    "read_output",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_lpl import _ascent, functional
+from keras_lpl import functional
 
 
 def problem(batch, classes, seed=0):
@@ -23,12 +23,12 @@ def problem(batch, classes, seed=0):
 @pytest.mark.skipif(keras.config.backend() != "torch", reason="PyTorch's loop alone has both ways")
 @pytest.mark.parametrize("normalize_gradient", [True, False])
 def test_matrices_and_segments_agree(monkeypatch, normalize_gradient):
-    from keras_lpl import _ascent_torch
+    from keras_lpl.engines import _torch_ascent
 
     arguments = (*problem(40, 7), 0.3, normalize_gradient)
     results = []
     for most_rows in (0, 100):
-        monkeypatch.setattr(_ascent_torch, "_MOST_ROWS_OF_MATRIX", most_rows)
+        monkeypatch.setattr(_torch_ascent, "_MOST_ROWS_OF_MATRIX", most_rows)
         results.append(ops.convert_to_numpy(functional.perturb_logits(*arguments)))
     assert np.abs(results[0] - arguments[1]).max() > 0.1
     np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-5)
@@ -48,7 +48,9 @@ def test_no_array_grows_with_the_square_of_the_classes(monkeypatch):
         sums.append((tuple(data.shape), num_segments))
         return real(data, segment_ids, num_segments=num_segments, sorted=sorted)
 
-    monkeypatch.setattr(_ascent.ops, "segment_sum", segment_sum)
+    from keras_lpl.engines import _compiled_ascent
+
+    monkeypatch.setattr(_compiled_ascent.ops, "segment_sum", segment_sum)
     batch, classes = 600, 900
     functional.perturb_logits(*problem(batch, classes), 0.3)
     of_rows = [(shape, number) for shape, number in sums if len(shape) == 2]

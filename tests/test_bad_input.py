@@ -14,7 +14,7 @@ ARGUMENTS = {
     "negative count": (lambda: LogitAdjustmentLoss([5, -2]), r"Received: class_counts\[1\]=-2"),
     "nan count": (lambda: LogitAdjustmentLoss([np.nan, 2]), r"class_counts\[0\]=nan"),
     "one count": (lambda: LPLLoss([5]), "at least two classes. Received"),
-    "counts of rank 2": (lambda: LPLLoss([[5, 4]]), "flat sequence.*Received"),
+    "counts of rank 2": (lambda: LPLLoss([[5, 4, 3]]), "flat sequence.*Received"),
     "counts of words": (lambda: LPLLoss(["a", "b"]), r"`class_counts`.*Received: .*\['a', 'b'\]"),
     "split": (lambda: LPLLoss(split="size"), r"`split` must be one of.*Received: split='size'"),
     "no counts": (lambda: LPLLoss(split="frequency"), "pass `class_counts`.*Received"),
@@ -59,8 +59,8 @@ LABELS = {
     "negative": ([0, -1, 2, 1], r"Received: y_true\[1\]=-1.*sample weight 0"),
     "not whole": ([0.0, 1.5, 2, 1], r"whole class indices. Received: y_true\[1\]=1.5"),
     "nan": ([0.0, np.nan, 2, 1], r"Received: y_true\[1\]=nan"),
-    "wrong shape": (np.zeros((4, 2)), r"shape \(batch,\).*Received: labels of shape \(4, 2\)"),
-    "multi-hot": (np.full((4, 3), 0.9), "sum to 1.*Received: .*sum 2.7"),
+    "wrong shape": (np.zeros((4, 2)), r"shape \(4,\).*Received: labels of shape \(4, 2\)"),
+    "multi-hot": (np.full((4, 3), 0.9), "sum to 1.*Received: .*sum 2.7.*`multi_label=True`"),
     "negative share": (np.tile([-0.5, 0.5, 1.0], (4, 1)), "non-negative.*minimum -0.5"),
 }
 
@@ -74,15 +74,14 @@ def test_labels(case, loss):
 
 
 def test_logits_of_another_rank():
-    for shape in [(4,), (2, 2, 3), (4, 1)]:
-        with pytest.raises(ValueError, match=r"must be logits of shape.*Received: logits of shape"):
-            LPLLoss()(np.zeros(shape[0], "int32"), np.zeros(shape, "float32"))
+    with pytest.raises(ValueError, match=r"must be logits of shape.*Received: an output of shape"):
+        LPLLoss()(np.zeros(4, "int32"), np.zeros(4, "float32"))
 
 
 @pytest.mark.parametrize("loss", [LPLLoss([5, 4]), LogitAdjustmentLoss([5, 4])])
 def test_counts_of_another_number_of_classes(loss):
     with pytest.raises(
-        ValueError, match=r"one entry per class. Received: 2 counts for logits of 3"
+        ValueError, match=r"one entry per class. Received: 2 counts of shape \(2,\) for logits of 3"
     ):
         loss(np.zeros(4, "int32"), LOGITS)
 

@@ -4,11 +4,14 @@ Cao et al.: "Learning imbalanced datasets with label-distribution-aware margin l
 Algorithm 1, with the class-balanced weights of Cui et al., CVPR 2019.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from keras_lpl.core import checks
-from keras_lpl.losses.class_balanced import class_balanced_weights
+from keras_lpl.core.typing import Counts
+from keras_lpl.methods.class_balanced import class_balanced_weights
 from keras_lpl.models.lpl_model import LPLModel
 
 
@@ -16,12 +19,13 @@ class DeferredReweighting(keras.callbacks.Callback):
     """Trains without class weights first, and with class-balanced ones from `start_epoch` on.
 
     Features are learnt better without weights, a balanced classifier with them. With `LDAMLoss` it
-    is LDAM-DRW, with cross-entropy DRW; it goes with any loss, of Keras too.
+    is LDAM-DRW, with cross-entropy DRW; it goes with any loss, of Keras too, and with any output:
+    pixels and tokens, for which Keras refuses `class_weight=`, one logit, several labels.
 
     The weights are state of an `LPLModel`, so nothing is compiled again when they change. The epoch
     decides which ones hold: a run resumed with `initial_epoch`, or by
     `keras.callbacks.BackupAndRestore`, goes on where it stopped, if this callback is passed again.
-    When training ends the model is without weights.
+    Class weights are removed when training ends.
 
     Keras divides a weighted sum by the number of samples. The authors' code divides by the sum of
     the weights, which keeps the size of the steps: compile the loss with
@@ -29,12 +33,13 @@ class DeferredReweighting(keras.callbacks.Callback):
 
     Args:
         class_counts: Training samples per class, `(num_classes,)`, in the order of the class
-            indices.
+            indices; for one logit negatives and positives, for several labels `(labels, 2)`.
         start_epoch: The first epoch with weights, counted from 0. The authors train 200 epochs and
             start at 160, where the learning rate drops.
         beta: Of the class-balanced weights `(1 - beta) / (1 - beta^N_c)`, which are scaled to sum
             to the number of classes.
-        class_weight: `(num_classes,)`: weights of your own in their place.
+        class_weight: Weights of your own in their place, in the shape of the counts.
+        output: Name of the output they are for; None for the only one.
 
     Raises:
         ValueError: for an argument out of range, or, when training starts, if the model is not an
@@ -52,17 +57,25 @@ class DeferredReweighting(keras.callbacks.Callback):
     >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[reweight])
     """
 
-    def __init__(self, class_counts, start_epoch, beta=0.9999, class_weight=None):
+    def __init__(
+        self,
+        class_counts: Counts,
+        start_epoch: int,
+        beta: float = 0.9999,
+        class_weight: Any = None,
+        output: str | None = None,
+    ) -> None:
         super().__init__()
+        self.output = output
         self.class_counts = checks.class_counts(class_counts)
         self.start_epoch = checks.integer(start_epoch, "start_epoch", minimum=0)
         if class_weight is None:
             self.class_weight = class_balanced_weights(self.class_counts, beta)
         else:
             self.class_weight = np.asarray(checks.class_counts(class_weight, "class_weight", True))
-        _check_length(self.class_weight, len(self.class_counts), "`class_counts`")
+        _check_shape(self.class_weight, np.shape(self.class_counts), "`class_counts`")
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Prepares the model, before its training step is compiled."""
         super().set_model(model)
         if not isinstance(model, LPLModel):
@@ -72,23 +85,26 @@ class DeferredReweighting(keras.callbacks.Callback):
                 "`keras_lpl.LPLModel.from_model(model)` and compile that. "
                 f"Received: {type(model).__name__}"
             )
-        classes = model.outputs[0].shape[-1]
-        _check_length(self.class_weight, classes, "the model's output")
-        model.reweight_classes(np.ones(classes))
+        weights = model.class_weight
+        if isinstance(weights, dict):
+            weights = weights[model.find_output(self.output)]
+        _check_shape(self.class_weight, tuple(weights.shape), "the model's output")
+        model.reweight_classes(np.ones(self.class_weight.shape), self.output)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Sets the weights of this epoch."""
         begun = epoch >= self.start_epoch
-        self.model.reweight_classes(self.class_weight if begun else np.ones(len(self.class_weight)))
+        weights = self.class_weight if begun else np.ones(self.class_weight.shape)
+        self.model.reweight_classes(weights, self.output)
 
-    def on_train_end(self, logs=None):
-        """Leaves the model without weights."""
-        self.model.reweight_classes(None)
+    def on_train_end(self, logs: Any = None) -> None:
+        """Removes the weights."""
+        self.model.reweight_classes(None, self.output)
 
 
-def _check_length(weights, classes, of_what):
-    if len(weights) != classes:
+def _check_shape(weights, shape, of_what):
+    if weights.shape != tuple(shape):
         raise ValueError(
-            f"There must be one class weight for each of the {classes} classes of {of_what}. "
-            f"Received: {len(weights)} weights"
+            f"There must be one class weight for each class of {of_what}, in the shape "
+            f"{tuple(shape)}. Received: weights of shape {weights.shape}"
         )

@@ -1,24 +1,22 @@
 """Keras layers: heads, and running statistics of the classes, carried by a model."""
 
-from keras_lpl.layers.class_statistics import (
-    ClassCenters,
-    RunningClassCounts,
-    RunningMoments,
-    StepCounter,
-)
-from keras_lpl.layers.cosine_dense import CosineDense
-from keras_lpl.layers.logit_adjustment import LogitAdjustment
-from keras_lpl.layers.running_statistics import (
+from keras_lpl.core.statistics import (
     ClassWeight,
     RunningClassConfidence,
     RunningStatistic,
+    StepCounter,
 )
+from keras_lpl.methods.center import ClassCenters
+from keras_lpl.methods.cosine_dense import CosineDense
+from keras_lpl.methods.isda.moments import RunningMoments
+from keras_lpl.methods.logit_adjustment import PostHocLogitAdjustment
+from keras_lpl.methods.seesaw import RunningClassCounts
 
 __all__ = [
     "ClassCenters",
     "ClassWeight",
     "CosineDense",
-    "LogitAdjustment",
+    "PostHocLogitAdjustment",
     "RunningClassConfidence",
     "RunningClassCounts",
     "RunningMoments",

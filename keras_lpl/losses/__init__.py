@@ -1,20 +1,20 @@
 """Losses: softmax cross-entropy of perturbed logits, its named presets, and those beside it."""
 
-from keras_lpl.losses.base import ClassificationLoss
-from keras_lpl.losses.bootstrapping import BootstrappingLoss
-from keras_lpl.losses.center import CenterLoss
-from keras_lpl.losses.class_balanced import ClassBalancedLoss
-from keras_lpl.losses.corrected import CorrectedLoss
-from keras_lpl.losses.focal import FocalLoss
-from keras_lpl.losses.generalized_cross_entropy import GeneralizedCrossEntropyLoss
-from keras_lpl.losses.isda import ISDALoss
-from keras_lpl.losses.large_margin import LargeMarginLoss
-from keras_lpl.losses.ldam import LDAMLoss
-from keras_lpl.losses.logit_adjustment import LogitAdjustmentLoss
-from keras_lpl.losses.lpl import LPLLoss
-from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
-from keras_lpl.losses.seesaw import SeesawLoss
-from keras_lpl.losses.vector_scaling import VSLoss
+from keras_lpl.core.loss import ClassificationLoss
+from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.methods.bootstrapping import BootstrappingLoss
+from keras_lpl.methods.center import CenterLoss
+from keras_lpl.methods.class_balanced import ClassBalancedLoss, class_balanced_weights
+from keras_lpl.methods.corrected import CorrectedLoss
+from keras_lpl.methods.focal import FocalLoss
+from keras_lpl.methods.generalized_cross_entropy import GeneralizedCrossEntropyLoss
+from keras_lpl.methods.isda.loss import ISDALoss
+from keras_lpl.methods.large_margin import LargeMarginLoss
+from keras_lpl.methods.ldam import LDAMLoss
+from keras_lpl.methods.logit_adjustment import LogitAdjustmentLoss
+from keras_lpl.methods.lpl.loss import LPLLoss
+from keras_lpl.methods.seesaw import SeesawLoss
+from keras_lpl.methods.vector_scaling import VSLoss
 
 __all__ = [
     "BootstrappingLoss",
@@ -32,4 +32,5 @@ __all__ = [
     "PerturbedCrossentropy",
     "SeesawLoss",
     "VSLoss",
+    "class_balanced_weights",
 ]

@@ -1,81 +1,104 @@
-"""The state that the metrics here share: hits and samples of each class."""
+"""Hits and samples of each class: the state that the metrics here share."""
 
-import math
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_lpl.core import checks
+from keras_lpl.core.outputs import form_of, read_output
+from keras_lpl.core.typing import Tensor
 
 
 class ClassRecall(keras.metrics.Metric):
-    """Weighs, for each class, the samples seen and those predicted correctly.
+    """Weight of the samples seen of each class, and of those predicted correctly.
 
-    A subclass says in `result` what becomes of `_recall()`. With
-    `num_classes=None`, the variables are made when the first predictions show the
-    number of classes; Keras then shows some before it compiles anything.
+    A subclass says in `result` what becomes of `_recall()`. Without a shape, the variables are made
+    when the first predictions show the number of classes; Keras then shows some before it compiles
+    anything.
     """
 
-    def __init__(self, num_classes=None, name=None, dtype=None):
+    def __init__(
+        self,
+        shape: tuple[int, ...] | None = None,
+        from_logits: bool = True,
+        multi_label: bool = False,
+        ignore_class: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self._classes = None
-        if num_classes is not None:
-            self._build(num_classes)
+        self.from_logits = from_logits
+        self.multi_label = multi_label
+        self.ignore_class = ignore_class
+        self._shape: tuple[int, ...] | None = None
+        if shape is not None:
+            self._build(shape)
 
-    def _build(self, classes):
+    def _build(self, shape):
         # float32 whatever the policy: float16 cannot count beyond 2,048.
-        shape = (classes,)
         self._hits = self.add_variable(shape, "zeros", dtype="float32", name="hits")
         self._samples = self.add_variable(shape, "zeros", dtype="float32", name="samples")
-        self._classes = classes
+        self._shape = tuple(shape)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
         """Adds a batch.
 
         Args:
-            y_true: Class indices `(B,)` or `(B, 1)`, or one-hot or soft labels
-                `(B, C)`, of which the largest share counts.
-            y_pred: Logits or probabilities `(B, C)`.
-            sample_weight: `(B,)`, `(B, 1)` or a scalar.
+            y_true: Labels, as for the losses of this package: class indices, one-hot or soft labels
+                (of which the largest share counts), 0 and 1 for one logit or several labels.
+            y_pred: Logits or probabilities `(..., classes)`, `(..., 1)` or `(..., labels)`.
+            sample_weight: `(batch,)` or the leading shape of the predictions, or a scalar.
 
         Raises:
-            ValueError: If shapes do not fit, or a label is seen not to be a class.
-                In compiled code, where it cannot be seen, such a label makes the
-                metric NaN until the next reset, unless its weight is 0.
+            ValueError: If shapes do not fit, or a label is seen not to be a class. In compiled
+                code, where it cannot be seen, such a label makes the metric NaN until the next
+                reset, unless its weight is 0.
         """
         y_pred = ops.convert_to_tensor(y_pred)
-        classes = checks.num_classes(y_pred)
-        if self._classes is None:
-            self._build(classes)
-        elif classes != self._classes:
+        form = form_of(y_pred.shape, self.multi_label)
+        if self._shape is None:
+            self._build(form.shape_by_class)
+        elif form.shape_by_class != self._shape:
             raise ValueError(
-                f"Metric {self.name!r} counts {self._classes} classes, and the predictions must "
-                f"have one column for each. Received: predictions of {classes} classes"
+                f"Metric {self.name!r} counts classes of shape {self._shape}, and the predictions "
+                "must have one column for each. Received: predictions of classes of shape "
+                f"{form.shape_by_class}"
             )
-        labels = checks.labels(y_true, y_pred)
-        if len(labels.shape) == 2:
-            labels = ops.argmax(labels, axis=-1)
-        labels = ops.cast(labels, "int32")
-
-        weight = ops.ones_like(labels, dtype="float32")
-        if sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight, dtype="float32")
-            if len(sample_weight.shape):
-                sample_weight = ops.reshape(sample_weight, (-1,))
-            weight = weight * sample_weight
-        bad = ops.logical_and(labels == checks.NO_CLASS, weight != 0)
-        weight = ops.where(bad, math.nan, weight)
-        labels = ops.maximum(labels, 0)
-
-        predicted = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
-        hit = ops.cast(predicted == labels, "float32")
+        samples = read_output(
+            y_true,
+            y_pred,
+            sample_weight,
+            multi_label=self.multi_label,
+            ignore_class=self.ignore_class,
+            # The order of the classes is the same for logits and probabilities.
+            from_logits=self.from_logits or (form.units > 1 and not self.multi_label),
+        )
+        labels = samples.labels
+        if samples.has_soft_labels:
+            labels = ops.cast(ops.argmax(labels, axis=-1), "int32")
+        predicted = ops.cast(ops.argmax(samples.logits, axis=-1), "int32")
+        hit = ops.cast(ops.equal(predicted, labels), "float32")
+        weight = ops.where(samples.is_bad, float("nan"), ops.cast(samples.weight, "float32"))
         # Not a segment sum: Keras builds metrics on shapes alone, where PyTorch has none.
-        samples = weight[:, None] * ops.one_hot(labels, classes, dtype="float32")
-        self._hits.assign(self._hits + ops.sum(hit[:, None] * samples, axis=0))
-        self._samples.assign(self._samples + ops.sum(samples, axis=0))
+        member = ops.one_hot(labels, samples.num_classes, dtype="float32") * weight[:, None]
+        both = ops.stack([hit[:, None] * member, member])
+        both = ops.sum(ops.reshape(both, (2, -1, *self._shape)), axis=1)
+        self._hits.assign(self._hits + both[0])
+        self._samples.assign(self._samples + both[1])
 
     def _recall(self):
-        """Returns `(recall, seen)`, both `(C,)`; both are 0 for a class not seen."""
+        """`(recall, seen)`, one per class; both are 0 for a class not seen."""
         samples = ops.convert_to_tensor(self._samples)
         seen = ops.cast(samples != 0, "float32")
         return self._hits / ops.where(samples != 0, samples, 1.0), seen
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor's arguments."""
+        return {
+            **super().get_config(),
+            "from_logits": self.from_logits,
+            "multi_label": self.multi_label,
+            "ignore_class": self.ignore_class,
+        }

@@ -1,19 +1,22 @@
 """Balanced accuracy: the mean of the classes' recalls."""
 
-import keras
+from typing import Any
+
 from keras import ops
 
 from keras_lpl.core import checks
+from keras_lpl.core.registry import register
+from keras_lpl.core.typing import Tensor
 from keras_lpl.metrics._class_recall import ClassRecall
 
 
-@keras.saving.register_keras_serializable("keras_lpl")
+@register
 class BalancedAccuracy(ClassRecall):
     """Mean, over the classes that occur, of the share of their samples classified correctly.
 
         balanced accuracy = mean over c with n_c > 0 of (hits_c / n_c)
 
-    with `hits_c` and `n_c` summed over all batches (with `sample_weight`: weighed).
+    with `hits_c` and `n_c` summed over all batches (with `sample_weight`: weighted).
     On a balanced test set this is the plain accuracy; on a long-tailed one a
     model that knows only the head cannot score high. It is scikit-learn's
     `balanced_accuracy_score`. One minus it is the balanced error.
@@ -21,6 +24,12 @@ class BalancedAccuracy(ClassRecall):
     Args:
         num_classes: Number of classes C, at least 2. `None` reads it from the
             first predictions.
+        from_logits: False if the predictions of one logit or several labels are probabilities, so
+            that the second class is predicted above 0.5 and not above 0. Softmax outputs need not
+            say.
+        multi_label: True for several labels per sample: the recalls of both sides of each label,
+            positives and negatives, are averaged over the labels.
+        ignore_class: Class index whose rows do not count.
         name: Name of the metric.
         dtype: Of the result. Counting is done in float32.
 
@@ -42,25 +51,29 @@ class BalancedAccuracy(ClassRecall):
     ```
     """
 
-    def __init__(self, num_classes=None, name="balanced_accuracy", dtype=None):
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        name: str | None = "balanced_accuracy",
+        dtype: Any = None,
+        from_logits: bool = True,
+        multi_label: bool = False,
+        ignore_class: int | None = None,
+    ) -> None:
         if num_classes is not None:
-            num_classes = checks.number(num_classes, "num_classes", minimum=2)
-            if num_classes != int(num_classes):
-                raise ValueError(
-                    f"`num_classes` must be an integer. Received: num_classes={num_classes}"
-                )
-            num_classes = int(num_classes)
+            num_classes = checks.integer(num_classes, "num_classes", minimum=2)
         self.num_classes = num_classes
-        super().__init__(num_classes, name=name, dtype=dtype)
+        shape = None if num_classes is None or multi_label else (num_classes,)
+        super().__init__(shape, from_logits, multi_label, ignore_class, name=name, dtype=dtype)
 
-    def result(self):
-        """Returns the balanced accuracy of the samples since the last reset."""
-        if self._classes is None:
+    def result(self) -> Tensor:
+        """Balanced accuracy of the samples since the last reset."""
+        if self._shape is None:
             return ops.zeros((), dtype=self.dtype)
         recall, seen = self._recall()
         mean = ops.sum(recall * seen) / ops.maximum(ops.sum(seen), 1.0)
         return ops.cast(mean, self.dtype)
 
-    def get_config(self):
-        """Returns the arguments of the constructor."""
+    def get_config(self) -> dict[str, Any]:
+        """Constructor's arguments."""
         return {**super().get_config(), "num_classes": self.num_classes}

@@ -1,18 +1,20 @@
 """Accuracy over the classes with many, a medium number of, or few training samples."""
 
 import math
+from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_lpl.core import checks
+from keras_lpl.core.registry import register
+from keras_lpl.core.typing import Counts, Tensor
 from keras_lpl.metrics._class_recall import ClassRecall
 
 SHOTS = ("many", "medium", "few")
 
 
-@keras.saving.register_keras_serializable("keras_lpl")
+@register
 class ShotAccuracy(ClassRecall):
     """Mean recall of the classes of one group, by their number of training samples.
 
@@ -29,10 +31,17 @@ class ShotAccuracy(ClassRecall):
 
     Args:
         class_counts: Training samples of each class, shape `(C,)`, in the order of
-            the class indices. 0 is allowed here: such a class is among the few.
+            the class indices; for one logit negatives and positives, for several labels
+            `(labels, 2)`. 0 is allowed here: such a class is among the few.
         shot: `"many"`, `"medium"` or `"few"`.
         many: Largest count of the medium group.
         few: Smallest count of the medium group, at most `many`.
+        from_logits: False if the predictions of one logit or several labels are probabilities, so
+            that the second class is predicted above 0.5 and not above 0. Softmax outputs need not
+            say.
+        multi_label: True for several labels per sample: the recalls of both sides of each label,
+            positives and negatives, are averaged over the labels.
+        ignore_class: Class index whose rows do not count.
         name: Name of the metric. Defaults to `"many_shot_accuracy"` and so on.
         dtype: Of the result. Counting is done in float32.
 
@@ -58,7 +67,18 @@ class ShotAccuracy(ClassRecall):
     ```
     """
 
-    def __init__(self, class_counts, shot, many=100, few=20, name=None, dtype=None):
+    def __init__(
+        self,
+        class_counts: Counts,
+        shot: str,
+        many: float = 100,
+        few: float = 20,
+        name: str | None = None,
+        dtype: Any = None,
+        from_logits: bool = True,
+        multi_label: bool = False,
+        ignore_class: int | None = None,
+    ) -> None:
         self.shot = checks.one_of(shot, "shot", SHOTS)
         self.many = checks.number(many, "many", minimum=0)
         self.few = checks.number(few, "few", minimum=0)
@@ -67,13 +87,19 @@ class ShotAccuracy(ClassRecall):
         # Python numbers, so that the configuration is JSON.
         self.class_counts = checks.class_counts(class_counts, allow_zero=True)
         super().__init__(
-            len(self.class_counts), name=name or f"{self.shot}_shot_accuracy", dtype=dtype
+            np.shape(self.class_counts),
+            from_logits,
+            multi_label,
+            ignore_class,
+            name=name or f"{self.shot}_shot_accuracy",
+            dtype=dtype,
         )
 
     @property
-    def classes(self):
-        """The classes of the group, a list of their indices."""
-        return np.flatnonzero(self._in_group()).tolist()
+    def classes(self) -> list[Any]:
+        """Indices of the classes of the group; pairs of label and side for several labels."""
+        found = np.argwhere(self._in_group()).tolist()
+        return [each[0] if len(each) == 1 else tuple(each) for each in found]
 
     def _in_group(self):
         counts = np.asarray(self.class_counts)
@@ -83,19 +109,19 @@ class ShotAccuracy(ClassRecall):
             "few": counts < self.few,
         }[self.shot]
 
-    def result(self):
-        """Returns the mean recall of the group since the last reset."""
+    def result(self) -> Tensor:
+        """Mean recall of the group since the last reset."""
         recall, seen = self._recall()
         seen = seen * ops.convert_to_tensor(self._in_group(), dtype="float32")
         classes = ops.sum(seen)
         mean = ops.sum(recall * seen) / ops.maximum(classes, 1.0)
         return ops.cast(ops.where(classes > 0, mean, math.nan), self.dtype)
 
-    def get_config(self):
-        """Returns the arguments of the constructor."""
+    def get_config(self) -> dict[str, Any]:
+        """Constructor's arguments."""
         return {
             **super().get_config(),
-            "class_counts": list(self.class_counts),
+            "class_counts": checks.as_config(self.class_counts),
             "shot": self.shot,
             "many": self.many,
             "few": self.few,

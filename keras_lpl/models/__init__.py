@@ -1,4 +1,4 @@
-"""Models: what carries the state that losses need, and what adjusts a trained model."""
+"""Models: `LPLModel`, which carries the state losses need, and adjusted trained models."""
 
 from keras_lpl.models.adjusted import with_logit_adjustment
 from keras_lpl.models.lpl_model import LPLModel

@@ -4,14 +4,16 @@ import warnings
 
 import keras
 
-from keras_lpl.layers.logit_adjustment import LogitAdjustment
-from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.core.typing import Counts
+from keras_lpl.methods.logit_adjustment import LogitAdjustment, PostHocLogitAdjustment
+from keras_lpl.methods.vector_scaling import VS
 from keras_lpl.models.head import check_logits, symbolic_tensors
-from keras_lpl.perturbations.logit_adjustment import LogitAdjustment as LogitAdjustmentInTraining
-from keras_lpl.perturbations.vector_scaling import VS
 
 
-def with_logit_adjustment(model, class_counts, tau=1.0):
+def with_logit_adjustment(
+    model: keras.Model, class_counts: Counts, tau: float = 1.0
+) -> keras.Model:
     """A model that predicts the adjusted logits `u - tau * log pi` of a trained one.
 
     Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9. It shares the layers
@@ -21,7 +23,7 @@ def with_logit_adjustment(model, class_counts, tau=1.0):
         model: A model trained with plain cross-entropy that ends in logits: functional, Sequential,
             or a subclassed one that has been called.
         class_counts: Training samples per class, `(num_classes,)`, in the order of the class
-            indices.
+            indices; for one logit negatives and positives, for several labels `(labels, 2)`.
         tau: Strength; 1 is consistent for the balanced error. Best chosen on held-out data.
 
     Returns:
@@ -42,21 +44,22 @@ def with_logit_adjustment(model, class_counts, tau=1.0):
     [[0.105 2.303]]
     """
     inputs, outputs = symbolic_tensors(model)
-    logits = outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
-    if isinstance(logits, (list, tuple)):
+    flat = keras.tree.flatten(outputs)
+    if len(flat) != 1:
         raise ValueError(
             "`with_logit_adjustment` needs a model of one output, its logits. "
-            f"Received: {len(logits)} outputs"
+            f"Received: {len(flat)} outputs"
         )
+    logits = flat[0]
     check_logits(logits, "`with_logit_adjustment`")
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
         perturbations = loss.perturbations if isinstance(loss, PerturbedCrossentropy) else []
-        if any(isinstance(p, (LogitAdjustmentInTraining, VS)) and p.tau for p in perturbations):
+        if any(isinstance(p, (LogitAdjustment, VS)) and p.tau for p in perturbations):
             warnings.warn(
                 "The model was compiled with a logit-adjusted loss, so its logits have the prior "
                 "taken out already: adjusting them once more counts it twice. "
                 f"Received: loss={loss.name!r}",
                 stacklevel=2,
             )
-    adjust = LogitAdjustment(class_counts, tau, name="logit_adjustment")
+    adjust = PostHocLogitAdjustment(class_counts, tau, name="logit_adjustment")
     return keras.Model(inputs, adjust(logits), name=f"{model.name}_adjusted")

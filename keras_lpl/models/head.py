@@ -1,29 +1,35 @@
 """Looks into models: inputs and outputs, the last layer's kernel, and the features it reads."""
 
 import dataclasses
+from typing import Any
 
 import keras
+from keras import ops
+
+from keras_lpl.core.typing import Tensor
 
 _PROBABILITIES = {"softmax", "log_softmax", "sigmoid", "log_sigmoid", "hard_sigmoid", "sparsemax"}
 
 
-def symbolic_tensors(model):
+def symbolic_tensors(model: Any) -> tuple[Any, Any]:
     """Inputs and outputs of a model as symbolic tensors, to build another one over its layers.
 
     Args:
         model: A functional or Sequential model, or a subclassed one that has been called or built.
 
     Returns:
-        `(inputs, outputs)`; `outputs` is a single tensor if there is one.
+        `(inputs, outputs)` in the structure of the model: a single tensor, a list or a dict.
 
     Raises:
         ValueError: if the model's input shape is not known yet.
     """
     if getattr(model, "inputs", None):
-        outputs = model.outputs
-        # The structure matters to those who pass a dict of inputs; `inputs` is flat.
+        # The structure matters to those who pass a dict; `inputs` and `outputs` are flat.
         inputs = getattr(model, "_inputs_struct", model.inputs)
-        return inputs, outputs[0] if len(outputs) == 1 else outputs
+        outputs = getattr(model, "_outputs_struct", model.outputs)
+        if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
+            outputs = outputs[0]
+        return inputs, outputs
     shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
     if not isinstance(shape, (tuple, list)) or not all(
         size is None or isinstance(size, int) for size in shape
@@ -38,37 +44,39 @@ def symbolic_tensors(model):
     return inputs, model(inputs)
 
 
-def check_logits(output, who="`LPLModel`"):
-    """Raises `ValueError` unless `output` is logits of shape `(batch, num_classes)`."""
-    if len(output.shape) != 2 or output.shape[-1] is None or output.shape[-1] < 2:
-        raise ValueError(
-            f"{who} needs one output: logits of shape (batch, num_classes), with at least two "
-            f"classes. Received: output of shape {tuple(output.shape)}"
-        )
+def probability_of(output: Any) -> str | None:
+    """Name of the activation that makes probabilities of an output; None for logits."""
     layer = output_layer(output)
     activation = getattr(layer, "activation", None)
-    found = {getattr(activation, "__name__", None), type(layer).__name__.lower()} & _PROBABILITIES
+    names = {getattr(activation, "__name__", None), type(layer).__name__.lower()}
+    found = names & _PROBABILITIES
+    return found.pop() if found else None
+
+
+def check_logits(output: Any, who: str) -> None:
+    """Raises `ValueError` if `output` is one of probabilities."""
+    found = probability_of(output)
     if found:
         raise ValueError(
             f"{who} needs logits, and this model ends in probabilities. Take the activation "
             "off its last layer, e.g. `Dense(num_classes)`, and apply softmax to what `predict` "
-            f"returns. Received: activation {found.pop()!r} of layer "
-            f"{getattr(layer, 'name', layer)!r}"
+            "returns; or pass `from_logits=False` to the loss. Received: activation "
+            f"{found!r} of layer {getattr(output_layer(output), 'name', output)!r}"
         )
 
 
-def output_layer(output):
+def output_layer(output: Any) -> Any:
     """The layer or operation that computes `output`, seen through casts and nested models."""
-    operation = output._keras_history.operation
+    operation, _, index = output._keras_history
     if hasattr(operation, "outputs") and isinstance(operation, keras.Model):
-        return output_layer(operation.outputs[0])
+        return output_layer(operation.outputs[index])
     if _passes_on(operation):
         return output_layer(operation.input)
     return operation
 
 
 def _passes_on(operation):
-    """Whether an operation returns its input: `Activation("linear", dtype="float32")` and such."""
+    """True if an operation returns its input: `Activation("linear", dtype="float32")` and such."""
     if isinstance(operation, keras.layers.Identity):
         return True
     is_linear = getattr(operation, "activation", None) is keras.activations.linear
@@ -77,41 +85,57 @@ def _passes_on(operation):
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """The last layer of a model, and a way to see what goes into it.
-
-    A plain object, so that Keras neither tracks nor saves the twin beside the model.
+    """The last layer of an output: linear in the features it reads.
 
     Attributes:
-        layer: The layer that computes the logits.
-        twin: A model over the same layers that returns `[logits, features]` in one forward pass.
+        layer: A dense layer, or a convolution of kernel size 1.
+        features: Its symbolic input, `(batch, ..., features)`.
     """
 
-    layer: keras.layers.Layer
-    twin: keras.Model
+    layer: Any
+    features: Any
 
     @property
-    def num_features(self):
-        return self.layer.kernel.shape[0]
+    def num_features(self) -> int:
+        """Number of features."""
+        return self.layer.kernel.shape[-2]
+
+    def kernel(self) -> Tensor:
+        """Kernel of the classes, `(features, classes)`; for one logit `[0, w]`."""
+        kernel = ops.convert_to_tensor(self.layer.kernel)
+        kernel = ops.cast(ops.reshape(kernel, kernel.shape[-2:]), "float32")
+        if kernel.shape[-1] == 1:
+            kernel = ops.concatenate([ops.zeros_like(kernel), kernel], axis=-1)
+        return kernel
 
 
-def find_head(model):
-    """Returns the `Head` of a functional model.
+def find_head(model: Any, output: Any) -> Head:
+    """The `Head` of one output of a functional model.
 
     Raises:
-        ValueError: if the model does not end in a layer with a kernel, within reach.
+        ValueError: if the output is not that of a layer with a kernel, within reach.
     """
-    outputs = getattr(model, "outputs", None)
-    layer = output_layer(outputs[0]) if outputs else None
+    layer = output_layer(output)
     kernel = getattr(layer, "kernel", None)
     # A head inside of a nested model has its input there, out of reach of this model's graph.
-    reachable = any(candidate is layer for candidate in model.layers)
-    if kernel is None or len(kernel.shape) != 2 or not reachable:
+    is_reachable = any(candidate is layer for candidate in model.layers)
+    is_linear = kernel is not None and all(size == 1 for size in kernel.shape[:-2])
+    if is_linear and len(kernel.shape) > 2:
+        is_linear = (
+            getattr(layer, "groups", 1) == 1
+            and getattr(layer, "data_format", None) != "channels_first"
+            and set(_as_tuple(getattr(layer, "strides", 1))) == {1}
+        )
+    if not is_linear or not is_reachable or len(kernel.shape) < 2:
         raise ValueError(
             "The loss needs the features before the model's last layer and that layer's kernel, "
-            "so the model must be functional and end in a layer such as `Dense(num_classes)` of "
-            "its own, not one inside of a nested model. Received: "
+            "so the model must be functional and end in a layer such as `Dense(num_classes)`, or "
+            "`Conv2D(num_classes, 1)`, of its own, not one inside of a nested model. Received: "
             f"{model.name!r}, ending in {getattr(layer, 'name', layer)!r} "
             f"of type {type(layer).__name__}"
         )
-    inputs, _ = symbolic_tensors(model)
-    return Head(layer, keras.Model(inputs, [outputs[0], layer.input]))
+    return Head(layer, layer.input)
+
+
+def _as_tuple(value):
+    return value if isinstance(value, (tuple, list)) else (value,)

@@ -1,52 +1,59 @@
-"""`LPLModel`: a `keras.Model` that carries the state perturbations need, and trains with it.
+"""`LPLModel`: a `keras.Model` that carries the state losses need, and trains with it.
 
 One training step:
 
     Keras's own `train_step`
-      `call`          one forward pass: logits, and features if a perturbation asks for them
-      `compute_loss`  fold the batch into the running statistics (detached)
-                      lay out a `Context` for the loss
-                      Keras's own `compute_loss`: weighting, reduction, regularizers
+      `call`          one forward pass: outputs, and features if a loss asks for them
+      `compute_loss`  lays out a scope for each output, then Keras's own `compute_loss`; in it
+        each loss     reads its output as `Samples`
+                      the scope folds them into the running statistics (detached)
+                      and returns a `Context` for the perturbations
       loss scaling, gradients, optimizer, metrics: Keras's own, on each backend
 
 Nothing of Keras's training step is written again here, so it is the same code for all backends.
 """
 
+import contextlib
 import contextvars
-import dataclasses
+import functools
 import inspect
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lpl import functional
-from keras_lpl.core import checks
-from keras_lpl.layers.running_statistics import ClassWeight, RunningClassConfidence
-from keras_lpl.losses.base import ClassificationLoss
-from keras_lpl.losses.perturbed_crossentropy import PerturbedCrossentropy
-from keras_lpl.models.head import (
-    Head,
-    check_logits,
-    find_head,
-    output_layer,
-    symbolic_tensors,
-)
-from keras_lpl.models.progress import ProgressCallback, TrainingProgress
-from keras_lpl.perturbations.base import register
-from keras_lpl.perturbations.context import Context, context_scope
+from keras_lpl.core.context import Context, Scope, scopes
+from keras_lpl.core.loss import ClassificationLoss
+from keras_lpl.core.outputs import form_of, read_output, rows_of_weight
+from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.core.registry import register
+from keras_lpl.core.samples import Samples
+from keras_lpl.core.statistics import ClassWeight, RunningClassConfidence, TrainingProgress
+from keras_lpl.core.typing import Tensor
+from keras_lpl.models.head import check_logits, find_head, output_layer, symbolic_tensors
+from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of, part_of
+from keras_lpl.models.progress import ProgressCallback
 
-# Takes the features of the training step being traced or run from `call` to `compute_loss`: a list
-# that `call` appends to. A context variable, as replicas run in threads; gone when the step is.
-_step_features = contextvars.ContextVar("keras_lpl_step_features", default=None)
+# Takes the features of a training step from `call` to `compute_loss`. A context variable, as
+# replicas run in threads; gone when the step is.
+_step: contextvars.ContextVar[dict[int, Tensor] | None] = contextvars.ContextVar(
+    "keras_lpl_step", default=None
+)
+
+# Methods of a user's model that a wrapper of its layers would not run.
+_LOST = ("train_step", "test_step", "compute_loss")
 
 
 @register
 class LPLModel(keras.Model):
-    """A `keras.Model` that gives its loss what a batch alone cannot.
+    """A `keras.Model` that gives its losses what a batch alone cannot.
 
     Built like a functional `keras.Model`, or from an existing model of any kind (`from_model`). Its
-    one output is the logits, `(batch, num_classes)`.
+    outputs are logits: `(batch, ..., classes)`, `(batch, ..., 1)` for two classes, or
+    `(batch, ..., labels)` with a loss of `multi_label=True`. It may have several, in a list or a
+    dict, each with a loss of its own; outputs with other losses train as in Keras.
 
     Trained with a loss of this package such as `keras_lpl.LPLLoss`, it
 
@@ -58,13 +65,16 @@ class LPLModel(keras.Model):
 
     With any other loss it trains like `keras.Model`. `predict` returns raw logits.
 
+    A training step of your own goes into a subclass: override `train_step`, and call the model and
+    `compute_loss` in it as in Keras's guide. Outside of `train_step`, do so inside of
+    `with model.training_step():`.
+
     Args:
-        inputs: Input tensor(s), as in `keras.Model`.
-        outputs: The logits, `(batch, num_classes)`.
+        inputs: Input tensors, as in `keras.Model`.
+        outputs: Logits: a tensor, or a list or dict of them.
 
     Raises:
-        ValueError: if there is more than one output, its shape is not that of logits, or the
-            model ends in a softmax.
+        ValueError: when compiled, if an output does not fit its loss.
 
     Example:
 
@@ -77,7 +87,7 @@ class LPLModel(keras.Model):
     """
 
     # Keras takes a model for a functional one at load only if the constructor reads like this.
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not args and not {"inputs", "outputs"} <= set(kwargs):
             raise TypeError(
                 "`LPLModel` is built from tensors, `LPLModel(inputs, outputs)`, or from a model. "
@@ -86,21 +96,25 @@ class LPLModel(keras.Model):
                 f"Received: no inputs and outputs for {type(self).__name__}"
             )
         super().__init__(*args, **kwargs)
-        if len(self.outputs) != 1:
-            raise ValueError(
-                "`LPLModel` needs one output, the logits. Move other outputs to a model of their "
-                f"own over the same layers. Received: {len(self.outputs)} outputs"
-            )
-        check_logits(self.outputs[0])
-        self._num_classes = self.outputs[0].shape[-1]
         self.statistics = _Statistics(name="statistics")
-        self.statistics.add("confidence", RunningClassConfidence(self._num_classes))
-        self.statistics.add("class_weight", ClassWeight(self._num_classes))
-        self._reweights_classes = False
-        self._plan = _Plan()
+        self._reweighted_outputs: frozenset[str] = frozenset()
+        plans = []
+        for output in outputs_of(self):
+            if output.form is not None:
+                shape = output.form.shape_by_class
+                self.statistics.add(f"{output.prefix}confidence", RunningClassConfidence(shape))
+                self.statistics.add(f"{output.prefix}class_weight", ClassWeight(shape))
+            plans.append(OutputPlan(output, confidence=f"{output.prefix}confidence"))
+        self._plan = Plan(tuple(plans))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("train_step")
+        if own is not None:
+            cls.train_step = _inside_step(own)
 
     @classmethod
-    def from_model(cls, model, **kwargs):
+    def from_model(cls, model: keras.Model, **kwargs: Any) -> "LPLModel":
         """Wraps a model: the same layers and weights, trained through `LPLModel`.
 
         Args:
@@ -112,7 +126,8 @@ class LPLModel(keras.Model):
             An `LPLModel`.
 
         Raises:
-            ValueError: if the model's input shape is not known yet, or as the constructor.
+            ValueError: if the model's input shape is not known yet, or if it has a `train_step`,
+                `test_step` or `compute_loss` of its own, which the wrapper would not run.
 
         Example:
 
@@ -121,50 +136,92 @@ class LPLModel(keras.Model):
         >>> model.layers[-1] is base.layers[-1]
         True
         """
+        for name in _LOST:
+            module = getattr(getattr(type(model), name), "__module__", "") or ""
+            if module.split(".")[0] not in ("keras", "keras_lpl"):
+                raise ValueError(
+                    f"`{type(model).__name__}` has a `{name}` of its own, which would be lost: "
+                    "`from_model` takes over layers and weights. Derive your class from "
+                    "`keras_lpl.LPLModel` and build it from tensors instead; call "
+                    "`self.compute_loss(x, y, y_pred, sample_weight)` in its `train_step`. "
+                    f"Received: {type(model).__name__}.{name}"
+                )
         kwargs.setdefault("name", model.name)
         inputs, outputs = symbolic_tensors(model)
         return cls(inputs, outputs, **kwargs)
 
     @property
-    def confidence(self):
-        """Running confidence of each class over training, `(num_classes,)` (Eq. 13).
+    def confidence(self) -> Any:
+        """Running confidence of each class over training (Eq. 13).
 
-        `1 / num_classes` for a class that has not occurred yet.
+        `(classes,)`, or `(labels, 2)` for several labels; of several outputs, a dict of these by
+        the output's name. `1 / classes` for a class that has not occurred yet.
         """
-        return self.statistics.get("confidence").confidence
+        found = {
+            plan.output.name: self.statistics.get(plan.confidence).confidence
+            for plan in self._plan.outputs
+            if self.statistics.get(plan.confidence) is not None
+        }
+        return found if len(self._plan.outputs) > 1 else next(iter(found.values()))
 
-    # --- Compiling: create what the loss asks for --------------------------------------------
+    # --- Compiling: create what the losses ask for ---------------------------------------------
 
-    def compile(self, *args, **kwargs):
+    def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configures training, as `keras.Model.compile`."""
         super().compile(*args, **kwargs)
-        losses = [x for x in keras.tree.flatten(self.loss) if isinstance(x, ClassificationLoss)]
-        loss = losses[0] if losses else None
-        needs = frozenset() if loss is None else frozenset(loss.all_needs())
-        head = find_head(self) if needs & {"features", "kernel"} else None
-        created = {"progress": TrainingProgress()} if "progress" in needs else {}
-        if loss is not None:
-            num_features = None if head is None else head.num_features
-            created |= loss.create_statistics(self._num_classes, num_features)
-            loss.check_head(output_layer(self.outputs[0]))
-        for name, statistic in created.items():
-            self.statistics.add(name, statistic)
+        outputs = outputs_of(self)
+        plans = tuple(
+            self._plan_of(output, loss)
+            for output, loss in zip(
+                outputs, losses_of(self.loss, outputs, self.output_names), strict=True
+            )
+        )
+        reads_progress = any("progress" in plan.needs for plan in plans)
+        if reads_progress:
+            self.statistics.add("progress", TrainingProgress())
+        features = [plan.head.features for plan in plans if plan.head is not None]
+        twin = None
+        if features:
+            twin = keras.Model(symbolic_tensors(self)[0], [*self.outputs, *features])
         # Statistics that an earlier loss asked for stay, and rest.
-        names = ("confidence", *created)
-        self._plan = _Plan(loss, needs, head, names)
+        self._plan = Plan(plans, twin, reads_progress)
 
-    def compile_from_config(self, config):
+    def _plan_of(self, output, loss):
+        """Plans for one output, and creates its statistics."""
+        if not isinstance(loss, ClassificationLoss):
+            return OutputPlan(output, confidence=f"{output.prefix}confidence")
+        if loss.from_logits:
+            check_logits(output.tensor, f"`{type(loss).__name__}`")
+        form = form_of(output.tensor.shape, loss.multi_label)
+        kind = "label_" if loss.multi_label else ""
+        needs = frozenset(loss.all_needs())
+        head = find_head(self, output.tensor) if needs & {"features", "kernel"} else None
+        num_features = None if head is None else head.num_features
+        created = {
+            f"{kind}confidence": RunningClassConfidence(form.shape_by_class),
+            **loss.create_statistics(form.shape_by_class, num_features),
+        }
+        loss.check_head(output_layer(output.tensor))
+        for name, statistic in created.items():
+            self.statistics.add(output.prefix + name, statistic)
+        if loss.multi_label:
+            weight = ClassWeight(form.shape_by_class)
+            self.statistics.add(f"{output.prefix}label_class_weight", weight)
+        names = {name: output.prefix + name for name in created}
+        return OutputPlan(output, loss, needs, head, names, f"{output.prefix}{kind}confidence")
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model; Keras leaves that to models with a `compile` of their own."""
         config = keras.saving.deserialize_keras_object(config)
         self.compile(**config)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    # --- Training: Keras's own step, with a context laid out for the loss --------------------
+    # --- Training: Keras's own step, with a scope laid out for each loss ------------------------
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains the model, as `keras.Model.fit`."""
-        if "progress" in self._plan.needs:
+        if self._plan.reads_progress:
             call = inspect.signature(super().fit).bind(*args, **kwargs)
             callback = ProgressCallback(self.statistics.get("progress"))
             callbacks = call.arguments.get("callbacks")
@@ -177,148 +234,258 @@ class LPLModel(keras.Model):
             args, kwargs = call.args, call.kwargs
         return super().fit(*args, **kwargs)
 
-    def train_step(self, *args):
-        """Keras's training step, which may look at the features on its way.
+    @contextlib.contextmanager
+    def training_step(self) -> Iterator[None]:
+        """Scope of one training step: hands features from the forward pass to `compute_loss`.
 
-        `(data)` on TensorFlow and torch, `(state, data)` on JAX.
+        `train_step` opens it by itself, also one of your own in a subclass. Needed only around a
+        step that is not in `train_step`:
+
+        ```python
+        with model.training_step(), tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            loss = model.compute_loss(x, y, logits)
+        ```
         """
-        if self._plan.head is None:
-            return super().train_step(*args)
-        token = _step_features.set([])
+        token = _step.set({})
         try:
-            return super().train_step(*args)
+            yield
         finally:
-            _step_features.reset(token)
+            _step.reset(token)
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        """The logits of `inputs`, `(batch, num_classes)`."""
-        seen = _step_features.get()
-        if seen is None or self._plan.head is None:
+    def train_step(self, *args: Any) -> Any:
+        """Keras's training step: `(data)` on TensorFlow and PyTorch, `(state, data)` on JAX."""
+        with self.training_step():
+            return super().train_step(*args)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+        """Outputs of the model, in its structure."""
+        step, plan = _step.get(), self._plan
+        if step is None or plan.twin is None:
             return super().call(inputs, training=training, mask=mask, **kwargs)
-        logits, features = self._plan.head.twin.call(inputs, training=training, mask=mask, **kwargs)
-        seen.append(features)
-        return logits
+        results = plan.twin.call(inputs, training=training, mask=mask, **kwargs)
+        step.clear()
+        outputs, features = results[: len(self.outputs)], list(results[len(self.outputs) :])
+        for each in plan.outputs:
+            if each.head is not None:
+                step[each.output.index] = features.pop(0)
+        struct = getattr(self, "_outputs_struct", self.outputs)
+        return keras.tree.pack_sequence_as(struct, outputs)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         """The loss: the compiled one in training, plain cross-entropy in evaluation."""
-        # Statistics are of the samples as the user weighs them: class weights would distort counts.
-        loss_weight = sample_weight
-        if training and self._reweights_classes:
-            loss_weight = self._with_class_weight(y, y_pred, sample_weight)
-        if not training or self._plan.loss is None:
-            batch, context = None, Context(training=False)
-        else:
-            batch, features = self._detached(y, y_pred, sample_weight)
-            self._update_statistics(batch, after_loss=False)
-            context = self._context(features)
-        with context_scope(context):
+        features = (_step.get() or {}) if training else {}
+        flat = keras.tree.flatten(y_pred)
+        of_outputs: dict[int | None, Scope] = {}
+        for plan in self._plan.outputs:
+            if plan.loss is not None:
+                seen = features.get(plan.output.index)
+                if training and plan.head is not None and seen is None:
+                    raise _no_features(plan)
+                of_outputs[id(flat[plan.output.index])] = _OutputScope(self, plan, seen, training)
+        if training and self._reweighted_outputs:
+            sample_weight = self._reweighted(y, flat, y_pred, sample_weight)
+        with scopes(of_outputs):
             loss = super().compute_loss(
-                x=x, y=y, y_pred=y_pred, sample_weight=loss_weight, training=training
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
             )
-        if batch is not None:
-            self._update_statistics(batch, after_loss=True)
+        if training and self._plan.reads_progress:
+            self.statistics.get("progress").count_step()
         return loss
 
-    def perturb_on_batch(self, x, y, sample_weight=None):
+    def perturb_on_batch(
+        self, x: Any, y: Any, sample_weight: Any = None, output: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The logits of a batch, and the perturbed ones that the loss would train on.
 
         Looks without touching: no state changes, no dropout. For pictures and for debugging.
 
         Args:
             x: Input data, one batch.
-            y: Labels, as for the loss.
-            sample_weight: `(batch,)` or None.
+            y: Labels of the output, as for its loss.
+            sample_weight: `(batch,)` or `(batch, ...)`, or None.
+            output: Name of the output; None for the only one.
 
         Returns:
-            `(logits, perturbed)`, NumPy arrays of shape `(batch, num_classes)`.
+            `(logits, perturbed)`, NumPy arrays `(batch, ..., classes)`. One logit `u` is shown as
+            the two `[0, u]`, several labels as `(batch, ..., labels, 2)`.
 
         Raises:
             ValueError: if no `keras_lpl.PerturbedCrossentropy` loss is compiled.
         """
-        if not isinstance(self._plan.loss, PerturbedCrossentropy):
+        plan = self._plan.find(output)
+        if not isinstance(plan.loss, PerturbedCrossentropy):
             raise ValueError(
                 "`perturb_on_batch` shows what the loss does to the logits: compile the model with "
                 f"a `keras_lpl.PerturbedCrossentropy` loss. Received: loss={self.loss!r}"
             )
-        head, features = self._plan.head, None
-        if head is None:
-            logits = self.predict_on_batch(x)
+        features = None
+        if plan.head is None:
+            results = keras.tree.flatten(self.predict_on_batch(x))
         else:
-            logits, features = head.twin.predict_on_batch(x)
-        context = self._context(features).replace(sample_weight=sample_weight)
-        return logits, ops.convert_to_numpy(self._plan.loss.perturb(y, logits, context))
-
-    def _detached(self, y, y_pred, sample_weight):
-        """What statistics see of a training batch, and its features, attached, for the loss."""
-        logits = ops.stop_gradient(ops.cast(y_pred, "float32"))
-        labels = checks.labels(_single(y, "y"), logits)
-        seen = _step_features.get()
-        features = ops.cast(seen[-1], "float32") if seen else None
-        detached = None if features is None else ops.stop_gradient(features)
-        return (labels, logits, detached, _single(sample_weight, "sample_weight")), features
-
-    def _update_statistics(self, batch, after_loss):
-        for name in self._plan.statistics:
-            statistic = self.statistics.get(name)
-            if statistic.updates_after_loss == after_loss:
-                statistic.update(*batch)
-
-    def _context(self, features):
-        """What the model knows now."""
-        plan = self._plan
-        statistics = {name: self.statistics.get(name) for name in plan.statistics}
-        confidence, progress = statistics["confidence"], statistics.get("progress")
-        kernel = None if plan.head is None else ops.convert_to_tensor(plan.head.layer.kernel)
-        return Context(
-            confidence=confidence.confidence,
-            confidence_weight=ops.convert_to_tensor(confidence.weight),
-            features=features,
-            kernel=None if kernel is None else ops.cast(kernel, "float32"),
-            progress=None if progress is None else ops.convert_to_tensor(progress.value),
-            statistics=statistics,
-        )
+            results = self._plan.twin.predict_on_batch(x)
+            before = [p for p in self._plan.outputs if p.head is not None]
+            features = results[len(self.outputs) + before.index(plan)]
+        y_pred = results[plan.output.index]
+        scope = _OutputScope(self, plan, features, training=True)
+        with scopes({None: scope}):
+            perturbed = plan.loss.perturb(y, y_pred, sample_weight, scope.state())
+        logits = np.asarray(y_pred)
+        if perturbed.shape != logits.shape:
+            logits = np.stack([np.zeros_like(logits), logits], axis=-1)
+        return logits.reshape(perturbed.shape), ops.convert_to_numpy(perturbed)
 
     # --- Class weights that a callback may change while training goes on ---------------------
 
-    @property
-    def class_weight(self):
-        """`(num_classes,)`: what `reweight_classes` has set, else ones."""
-        return ops.convert_to_tensor(self.statistics.get("class_weight").value)
+    def _class_weight(self, plan: OutputPlan) -> ClassWeight | None:
+        kind = "label_" if plan.loss is not None and plan.loss.multi_label else ""
+        return self.statistics.get(f"{plan.output.prefix}{kind}class_weight")
 
-    def reweight_classes(self, class_weight):
+    @property
+    def class_weight(self) -> Any:
+        """Weights set by `reweight_classes`, else ones; of several outputs, a dict by name."""
+        found = {
+            plan.output.name: ops.convert_to_tensor(self._class_weight(plan).value)
+            for plan in self._plan.outputs
+            if self._class_weight(plan) is not None
+        }
+        return found if len(self._plan.outputs) > 1 else next(iter(found.values()))
+
+    def find_output(self, output: str | None) -> str:
+        """Name of an output; of the only one if `output` is None.
+
+        Raises:
+            ValueError: if there is no such output, or several and none is named.
+        """
+        return self._plan.find(output).output.name
+
+    def loss_of_output(self, output: str | None) -> Any:
+        """Loss of an output, if it is one of this package; None otherwise."""
+        return self._plan.find(output).loss
+
+    def parts_of_output(self, output: str | None, y: Any, y_pred: Any, weight: Any) -> Any:
+        """Labels, predictions and weights of one output: `(y, y_pred, sample_weight)`.
+
+        Args:
+            output: Name of the output; None for the only one.
+            y: Labels of all outputs, as for `fit`.
+            y_pred: Predictions of all outputs, as `predict_on_batch` returns them.
+            weight: Sample weights of all outputs, as for `fit`.
+        """
+        plan = self._plan.find(output)
+        outputs = tuple(each.output for each in self._plan.outputs)
+        return (
+            part_of(y, plan.output, outputs, "y"),
+            keras.tree.flatten(y_pred)[plan.output.index],
+            part_of(weight, plan.output, outputs, "sample_weight"),
+        )
+
+    def reweight_classes(self, class_weight: Any, output: str | None = None) -> None:
         """Multiplies the loss of each training sample by the weight of its class, from now on.
 
         Whatever the loss. The first call compiles the training step once more; later ones change
         a variable.
 
         Args:
-            class_weight: `(num_classes,)`, or None to train without weights again. Soft labels
-                get the mean weight of their classes.
+            class_weight: `(classes,)`, or None to train without weights again. Soft labels get the
+                mean weight of their classes, several labels `(labels, 2)`.
+            output: Name of the output; None for the only one.
         """
-        reweights = class_weight is not None
-        if reweights != self._reweights_classes:
-            self._reweights_classes = reweights
+        if class_weight is None and output is None:
+            chosen = list(self._plan.outputs)
+        else:
+            chosen = [self._plan.find(output)]
+        for plan in chosen:
+            weight = self._class_weight(plan)
+            if weight is not None:
+                ones = np.ones(weight.value.shape)
+                weight.value.assign(ones if class_weight is None else class_weight)
+        names = {plan.output.name for plan in chosen}
+        reweighted = self._reweighted_outputs - names
+        if class_weight is not None:
+            reweighted |= names
+        if reweighted != self._reweighted_outputs:
+            self._reweighted_outputs = frozenset(reweighted)
             self.train_function = None
-        ones = np.ones(self._num_classes)
-        self.statistics.get("class_weight").value.assign(class_weight if reweights else ones)
 
-    def _with_class_weight(self, y, y_pred, sample_weight):
-        membership = functional.class_membership(checks.labels(_single(y, "y"), y_pred), y_pred)
-        weight = ops.sum(ops.cast(membership, "float32") * self.class_weight, axis=-1)
-        given = _single(sample_weight, "sample_weight")
-        if given is None:
-            return weight
-        return weight * ops.reshape(ops.cast(given, "float32"), (-1,))
+    def _reweighted(self, y, flat, y_pred, sample_weight):
+        """Sample weights times class weights, for outputs with losses of Keras's own."""
+        outputs = tuple(plan.output for plan in self._plan.outputs)
+        if all(plan.loss is not None for plan in self._plan.outputs):
+            return sample_weight
+        weights = []
+        for plan in self._plan.outputs:
+            weight = part_of(sample_weight, plan.output, outputs, "sample_weight")
+            labels = part_of(y, plan.output, outputs, "y")
+            class_weight = self._class_weight(plan)
+            is_due = plan.loss is None and plan.output.name in self._reweighted_outputs
+            if is_due and labels is not None and class_weight is not None:
+                logits = flat[plan.output.index]
+                samples = read_output(labels, logits, check_values=False)
+                of_rows = samples.of_own_class(ops.convert_to_tensor(class_weight.value))
+                form = form_of(logits.shape)
+                given = rows_of_weight(weight, form, samples.shape, "float32", "sample_weight")
+                of_rows = of_rows if given is None else of_rows * given
+                weight = ops.reshape(of_rows, samples.shape)
+            weights.append(weight)
+        if len(weights) == 1 and not keras.tree.is_nested(y_pred):
+            return weights[0]
+        return keras.tree.pack_sequence_as(y_pred, weights)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What the compiled loss asks for. A plain object, so that Keras does not track its parts."""
+class _OutputScope(Scope):
+    """Access of one output's loss to its model, during one step."""
 
-    loss: ClassificationLoss | None = None
-    needs: frozenset = frozenset()
-    head: Head | None = None
-    statistics: tuple = ()
+    def __init__(
+        self, model: LPLModel, plan: OutputPlan, features: Tensor | None, training: bool
+    ) -> None:
+        super().__init__(Context(training=training))
+        self.model = model
+        self.plan = plan
+        self.features = features
+        if training and plan.output.name in model._reweighted_outputs:
+            self.class_weight = ops.convert_to_tensor(model._class_weight(plan).value)
+
+    def begin(self, samples: Samples) -> Context:
+        if not self.context.training:
+            return self.context
+        self._update(samples, after_loss=False)
+        return self.state()
+
+    def end(self, samples: Samples) -> None:
+        if self.context.training:
+            self._update(samples, after_loss=True)
+
+    def _update(self, samples, after_loss):
+        statistics = [self.model.statistics.get(name) for name in self.plan.statistics.values()]
+        due = [each for each in statistics if each.updates_after_loss == after_loss]
+        if due:
+            samples = samples.detached()
+        for statistic in due:
+            statistic.update(samples)
+
+    def state(self) -> Context:
+        """State of training as the model knows it now."""
+        plan, statistics = self.plan, self.model.statistics
+        confidence = statistics.get(plan.confidence)
+        progress = statistics.get("progress") if "progress" in plan.needs else None
+        reads_confidence = "confidence" in plan.needs
+        return Context(
+            confidence=confidence.confidence if reads_confidence else None,
+            confidence_weight=(
+                ops.convert_to_tensor(confidence.weight) if reads_confidence else None
+            ),
+            kernel=None if plan.head is None else plan.head.kernel(),
+            progress=None if progress is None else ops.convert_to_tensor(progress.value),
+            statistics={name: statistics.get(full) for name, full in plan.statistics.items()},
+        )
 
 
 class _Statistics(keras.layers.Layer):
@@ -328,28 +495,38 @@ class _Statistics(keras.layers.Layer):
     whatever the order of the perturbations.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(trainable=False, dtype="float32", **kwargs)
         self.built = True
 
-    def add(self, name, statistic):
+    def add(self, name: str, statistic: Any) -> None:
         """Adds a statistic, unless one of that name is there: that one goes on."""
         existing = self.get(name)
         if existing is None:
             setattr(self, f"running_{name}", statistic)
-        else:
+        elif hasattr(existing, "take_settings"):
             existing.take_settings(statistic)
 
-    def get(self, name):
+    def get(self, name: str) -> Any:
         """The statistic of that name, or None."""
         return getattr(self, f"running_{name}", None)
 
 
-def _single(tensor, name):
-    """The one tensor of a model with one output."""
-    flat = [x for x in keras.tree.flatten(tensor) if x is not None]
-    if len(flat) > 1:
-        raise ValueError(
-            f"`LPLModel` has one output, so `{name}` must be one array. Received: {len(flat)}"
-        )
-    return flat[0] if flat else None
+def _inside_step(train_step):
+    """A user's `train_step`, run inside of the scope of a step."""
+
+    @functools.wraps(train_step)
+    def inside(self, *args, **kwargs):
+        with self.training_step():
+            return train_step(self, *args, **kwargs)
+
+    return inside
+
+
+def _no_features(plan):
+    return ValueError(
+        f"`{type(plan.loss).__name__}` reads the features before the last layer, which come "
+        "from the model's own forward pass. Call the model and `compute_loss` in `train_step` (of a "
+        "subclass, if it is your own), or inside of `with model.training_step():`. Received: a "
+        "call of `compute_loss` outside of a training step"
+    )

@@ -1,42 +1,24 @@
-"""How much of training is done: `t / T`, for schedules that move inside compiled code."""
+"""Tells a model how much of `fit` is done, for schedules that move inside compiled code."""
+
+from typing import Any
 
 import keras
-from keras import ops
 
-from keras_lpl.layers.running_statistics import RunningStatistic
-
-
-class TrainingProgress(RunningStatistic):
-    """A scalar that goes from 0 to 1 over `fit`, one step at a time.
-
-    It is state of the model: saved and restored with it, and changed without compiling again. The
-    first step of training is at progress 0.
-    """
-
-    updates_after_loss = True
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.value = self.add_statistic("value", ())
-        self.per_step = self.add_statistic("per_step", ())
-
-    def update(self, labels, logits, features=None, sample_weight=None):
-        """Counts one step."""
-        self.value.assign(ops.minimum(self.value + self.per_step, 1.0))
+from keras_lpl.core.statistics import TrainingProgress
 
 
 class ProgressCallback(keras.callbacks.Callback):
-    """Tells the model's `TrainingProgress` at each epoch where `fit` is.
+    """Sets the model's `TrainingProgress` at the start of each epoch.
 
     The epoch says where training is, so that a run resumed with `initial_epoch` goes on where it
     stopped. Between epochs the model counts for itself, if the number of steps is known.
     """
 
-    def __init__(self, progress):
+    def __init__(self, progress: TrainingProgress) -> None:
         super().__init__()
         self.progress = progress
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         epochs, steps = self.params.get("epochs"), self.params.get("steps")
         if epochs:
             self.progress.value.assign(min(epoch / epochs, 1.0))

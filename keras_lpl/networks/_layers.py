@@ -6,12 +6,10 @@ around every convolution. These layers have the same variables and results, up t
 `benchmarks/run.py --cases network` holds them against a network in plain PyTorch.
 """
 
-import importlib
-
 import keras
 from keras import layers, ops
 
-_FUSED = ("tensorflow", "torch")
+from keras_lpl import engines
 
 
 @keras.saving.register_keras_serializable(package="keras_lpl")
@@ -24,21 +22,18 @@ class BatchNormalization(layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         """Maps `(batch, height, width, channels)` to the same shape."""
-        backend = keras.config.backend()
         is_plain = (
             training and self.trainable and mask is None and self.scale and self.center
             # What Keras does besides is left to Keras.
             and not self.renorm and not self.synchronized
             and len(inputs.shape) == 4 and self.axis in (-1, 3)
         )  # fmt: skip
-        if backend not in _FUSED or not is_plain:
-            return super().call(inputs, training=training, mask=mask)
-        kernels = importlib.import_module(f"keras_lpl.networks._normalize_{backend}")
         dtype = keras.backend.standardize_dtype(inputs.dtype)
-        if dtype not in kernels.DTYPES or self.variable_dtype != _statistics_dtype(dtype):
+        has_kernel = dtype in engines.BATCH_NORM_DTYPES
+        if not is_plain or not has_kernel or self.variable_dtype != _statistics_dtype(dtype):
             return super().call(inputs, training=training, mask=mask)
 
-        outputs, mean, variance = kernels.batch_norm(
+        outputs, mean, variance = engines.batch_norm(
             inputs,
             ops.convert_to_tensor(self.gamma),
             ops.convert_to_tensor(self.beta),
@@ -64,7 +59,7 @@ class Conv2D(layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Convolves, as the base class asks for."""
-        if keras.config.backend() != "torch" or self.data_format != "channels_last":
+        if not engines.COMPUTES_CHANNELS_FIRST or self.data_format != "channels_last":
             return super().convolution_op(inputs, kernel)
         outputs = ops.conv(
             ops.transpose(inputs, (0, 3, 1, 2)),

@@ -1,14 +1,15 @@
-"""Perturbations: one method a file, `(labels, logits, context) -> logits`."""
+"""Perturbations, `(samples, context) -> logits`, and what they are given."""
 
-from keras_lpl.perturbations.base import Perturbation
-from keras_lpl.perturbations.context import Context
-from keras_lpl.perturbations.isda import ISDA
-from keras_lpl.perturbations.large_margin import LargeMargin
-from keras_lpl.perturbations.ldam import LDAM
-from keras_lpl.perturbations.logit_adjustment import LogitAdjustment
-from keras_lpl.perturbations.lpl import LPL
-from keras_lpl.perturbations.seesaw import Seesaw
-from keras_lpl.perturbations.vector_scaling import VS
+from keras_lpl.core.context import Context
+from keras_lpl.core.perturbation import Perturbation
+from keras_lpl.core.samples import Samples
+from keras_lpl.methods.isda.perturbation import ISDA
+from keras_lpl.methods.large_margin import LargeMargin
+from keras_lpl.methods.ldam import LDAM
+from keras_lpl.methods.logit_adjustment import LogitAdjustment
+from keras_lpl.methods.lpl.perturbation import LPL
+from keras_lpl.methods.seesaw import Seesaw
+from keras_lpl.methods.vector_scaling import VS
 
 __all__ = [
     "ISDA",
@@ -19,5 +20,6 @@ __all__ = [
     "LargeMargin",
     "LogitAdjustment",
     "Perturbation",
+    "Samples",
     "Seesaw",
 ]

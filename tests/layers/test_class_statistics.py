@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_lpl import layers
-from keras_lpl.layers import class_statistics
+from keras_lpl import layers, read_output
+from keras_lpl.methods.isda import moments as moments_file
 
 CLASSES, FEATURES = 4, 3
 
@@ -15,7 +15,7 @@ CLASSES, FEATURES = 4, 3
 def diagonal(request, monkeypatch):
     """Full covariances in both ways, between which their size decides, and diagonal ones."""
     if "one by one" in request.param:
-        monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
+        monkeypatch.setattr(moments_file, "MANY_NUMBERS", 0)
     return request.param == "diagonal"
 
 
@@ -32,13 +32,18 @@ def moments(diagonal=False):
     return layers.RunningMoments(CLASSES, FEATURES, diagonal=diagonal)
 
 
+def update(statistic, labels, logits, features=None, weight=None):
+    samples = read_output(labels, logits, weight, features=features)
+    statistic.update(samples.detached())
+
+
 def feed(statistic, labels, features, logits, sizes, weight=None):
     """Updates with batches of the given sizes."""
     start = 0
     for size in sizes:
         part = slice(start, start + size)
         part_weight = None if weight is None else weight[part]
-        statistic.update(labels[part], logits[part], features[part], part_weight)
+        update(statistic, labels[part], logits[part], features[part], part_weight)
         start += size
     return statistic
 
@@ -107,7 +112,7 @@ def test_a_stateless_scope_has_the_new_moments_and_the_layer_the_old(diagonal):
     state = [(variable, ops.copy(variable.value)) for variable in statistic.variables]
     old = [numbers(variable).copy() for variable in statistic.variables]
     with keras.StatelessScope(state_mapping=state) as scope:
-        statistic.update(labels[30:], logits[30:], features[30:])
+        update(statistic, labels[30:], logits[30:], features[30:])
     for variable, value in zip(statistic.variables, old, strict=True):
         np.testing.assert_array_equal(numbers(variable), value)
         variable.assign(scope.get_current_value(variable))
@@ -116,7 +121,7 @@ def test_a_stateless_scope_has_the_new_moments_and_the_layer_the_old(diagonal):
 
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the others hand arrays over")
 def test_matrices_of_many_features_are_not_written_as_a_whole(monkeypatch):
-    monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
+    monkeypatch.setattr(moments_file, "MANY_NUMBERS", 0)
     labels, features, logits = samples()
     statistic = moments()
     monkeypatch.setattr(statistic.scatter, "assign", None)
@@ -129,16 +134,17 @@ def test_matrices_of_many_features_are_not_written_as_a_whole(monkeypatch):
 def test_moments_take_no_part_in_gradients(size):
     moments = layers.RunningMoments(2, size)
     features = ops.convert_to_tensor(np.ones((4, size), "float32"))
-    moments.update(np.zeros(4, "int32"), np.zeros((4, 2), "float32"), features.requires_grad_())
+    labels, logits = np.zeros(4, "int32"), np.zeros((4, 2), "float32")
+    moments.update(read_output(labels, logits, features=features.requires_grad_()))
     assert not moments.scatter.value.requires_grad
 
 
 def test_counts():
     counts = layers.RunningClassCounts(3)
     logits = np.zeros((4, 3), "float32")
-    counts.update(np.array([0, 2, 2, 1]), logits, sample_weight=np.array([1.0, 1.0, 1.0, 0.0]))
+    update(counts, np.array([0, 2, 2, 1]), logits, weight=np.array([1.0, 1.0, 1.0, 0.0]))
     soft = np.array([[0.5, 0.5, 0], [0, 0, 1], [1, 0, 0], [0, 0, 1]], "float32")
-    counts.update(soft, logits)
+    update(counts, soft, logits)
     np.testing.assert_allclose(numbers(counts.counts), [2.5, 0.5, 4])
 
 
@@ -154,7 +160,7 @@ def test_centers_move_by_the_papers_equation():
                     total += expected[c] - features[i]
                     count += 1
             expected[c] = expected[c] - 0.5 * total / (1 + count)
-        centers.update(labels, logits, features)
+        update(centers, labels, logits, features)
     np.testing.assert_allclose(numbers(centers.centers), expected, rtol=1e-5, atol=1e-6)
 
 

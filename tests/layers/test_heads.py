@@ -1,4 +1,4 @@
-"""`CosineDense` and post-hoc `LogitAdjustment`, alone and through models."""
+"""`CosineDense` and `PostHocLogitAdjustment`, alone and through models."""
 
 import keras
 import numpy as np
@@ -95,7 +95,7 @@ def test_post_hoc_adjustment(kind, tmp_path):
 
 
 def test_post_hoc_adjustment_refuses_what_makes_no_sense():
-    with pytest.raises(ValueError, match="4 counts for logits of shape"):
+    with pytest.raises(ValueError, match="4 entries for logits of shape"):
         keras_lpl.models.with_logit_adjustment(helpers.functional(), [4, 3, 2, 1])
     model = helpers.functional(activation="softmax")
     with pytest.raises(ValueError, match="this model ends in probabilities"):

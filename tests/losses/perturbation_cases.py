@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 import keras_lpl
-from keras_lpl.perturbations.context import Context, context_scope
+from keras_lpl.core.context import Context, context_scope
 from tests import reference, reference_perturbations
 from tests.contract import COUNTS, LossCase
 
@@ -68,13 +68,13 @@ class Informed(keras.losses.Loss):
             "steps": types.SimpleNamespace(steps=np.float32(STEPS)),
             "counts": types.SimpleNamespace(counts=np.array(counts, "float32")),
         }
+        features = ops.matmul(ops.cast(y_pred, "float32"), mixing_of(counts))
         context = Context(
-            features=ops.matmul(ops.cast(y_pred, "float32"), mixing_of(counts)),
             kernel=ops.convert_to_tensor(kernel_of(counts)),
             progress=ops.convert_to_tensor(np.float32(PROGRESS)),
             statistics=statistics,
         )
-        with context_scope(context):
+        with context_scope(context, features):
             return self.loss(y_true, y_pred, sample_weight)
 
     def get_config(self):

@@ -13,21 +13,16 @@ import keras_lpl
 class FeatureVariance(keras_lpl.layers.RunningStatistic):
     """Per-class mean and variance of the features over all samples seen (diagonal)."""
 
-    def __init__(self, num_classes, num_features, **kwargs):
+    def __init__(self, shape_by_class, num_features, **kwargs):
         super().__init__(**kwargs)
-        self.num_classes = num_classes
-        self.count = self.add_statistic("count", (num_classes, 1))
-        self.mean = self.add_statistic("mean", (num_classes, num_features))
-        self.variance = self.add_statistic("variance", (num_classes, num_features))
+        self.count = self.add_statistic("count", (*shape_by_class, 1))
+        self.mean = self.add_statistic("mean", (*shape_by_class, num_features))
+        self.variance = self.add_statistic("variance", (*shape_by_class, num_features))
 
-    def update(self, labels, logits, features=None, sample_weight=None):
-        member = ops.one_hot(labels, self.num_classes)
-        if sample_weight is not None:
-            member = member * ops.cast(sample_weight, "float32")[:, None]
-        count = ops.sum(member, axis=0)[:, None]
-        safe = ops.maximum(count, 1e-12)
-        mean = ops.matmul(ops.transpose(member), features) / safe
-        square = ops.matmul(ops.transpose(member), ops.square(features)) / safe
+    def update(self, samples):
+        count = samples.weight_by_class()[:, None]
+        mean = samples.mean_by_class(samples.features)
+        square = samples.mean_by_class(ops.square(samples.features))
         variance = square - ops.square(mean)
         share = count / ops.maximum(count + self.count, 1e-12)
         gap = ops.square(mean - self.mean)
@@ -47,18 +42,18 @@ class SmallISDA(keras_lpl.perturbations.Perturbation):
     def __init__(self, strength=0.5):
         self.strength = strength
 
-    def __call__(self, labels, logits, context):
-        # context.features are not needed for the formula: the statistic has seen them.
-        assert context.features.shape[-1] == context.kernel.shape[0]
+    def __call__(self, samples, context):
+        # The features are not needed for the formula: the statistic has seen them.
+        assert samples.features.shape[-1] == context.kernel.shape[0]
         variance = context.statistics["variance"].variance + 0.0
         columns = ops.transpose(context.kernel)
-        of_label = ops.take(variance, labels, axis=0)
-        difference = columns[None] - ops.take(columns, labels, axis=0)[:, None]
-        spread = ops.sum(of_label[:, None] * ops.square(difference), axis=-1)
-        return logits + context.progress * self.strength / 2 * spread
+        difference = columns[None] - samples.of_own_class(columns)[:, None]
+        spread = samples.of_own_class(variance)[:, None] * ops.square(difference)
+        spread = ops.sum(spread, axis=-1)
+        return samples.logits + context.progress * self.strength / 2 * spread
 
-    def create_statistics(self, num_classes, num_features):
-        return {"variance": FeatureVariance(num_classes, num_features)}
+    def create_statistics(self, shape_by_class, num_features):
+        return {"variance": FeatureVariance(shape_by_class, num_features)}
 
     def get_config(self):
         return {"strength": self.strength}

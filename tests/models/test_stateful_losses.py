@@ -11,7 +11,7 @@ from keras import ops
 
 import keras_lpl
 from keras_lpl import perturbations
-from keras_lpl.layers import class_statistics
+from keras_lpl.methods.isda import moments, spread
 from tests import reference, reference_perturbations
 from tests.models import helpers
 from tests.models.helpers import COUNTS, assert_same_weights, compiled_lpl
@@ -34,8 +34,8 @@ LOSSES = {
 def classes_one_by_one(request, monkeypatch):
     """Has ISDA do what it does with many features, where the test's name says so."""
     if "one by one" in request.node.name:
-        monkeypatch.setattr(class_statistics, "MANY_NUMBERS", 0)
-        monkeypatch.setattr(perturbations.isda, "MANY_NUMBERS", 0)
+        monkeypatch.setattr(moments, "MANY_NUMBERS", 0)
+        monkeypatch.setattr(spread, "MANY_NUMBERS", 0)
 
 
 class StopAfter(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 import keras_lpl
+from keras_lpl.core.context import context_scope
 from keras_lpl.perturbations import ISDA, LDAM, LPL, Context, LogitAdjustment
 from tests import reference, reference_perturbations
 from tests.contract import COUNTS, assert_close, batch
@@ -51,14 +52,14 @@ def test_order_is_that_of_the_list(order):
     loss = keras_lpl.PerturbedCrossentropy([MINE[part]() for part in order])
     moments = types.SimpleNamespace(covariance=COVARIANCE)
     context = Context(
-        features=ops.ones((len(labels), 1)),
         kernel=ops.convert_to_tensor(KERNEL),
         statistics={"diagonal_moments": moments},
     )
     expected = logits
     for part in order:
         expected = part(labels, expected)
-    assert_close(ops.convert_to_numpy(loss.perturb(labels, logits, context)), expected)
+    with context_scope(context, features=ops.ones((len(labels), 1))):
+        assert_close(ops.convert_to_numpy(loss.perturb(labels, logits)), expected)
 
 
 def test_the_order_matters():

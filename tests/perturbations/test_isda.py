@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_lpl.perturbations import isda
+from keras_lpl import read_output
+from keras_lpl.methods.isda import spread as isda
 from tests.gradients import value_and_gradient
 
 CLASSES, FEATURES = 5, 3
@@ -55,11 +56,11 @@ def test_spread_and_its_gradient(monkeypatch, way, form):
     scatter = (covariance * count[:, :, None]).astype("float32")
     # As a variable, as `RunningMoments` has it, of which single rows are read.
     scatter = keras.Variable(scatter, trainable=False) if way != "at once" else scatter
-    labels = ops.convert_to_tensor(labels)
+    samples = read_output(labels, np.zeros((len(labels), CLASSES), "float32"))
     factor = ops.convert_to_tensor(upstream.astype("float32"))
 
     def weighted(kernel):
-        spread = isda.spread_of_full(labels, kernel, scatter, count)
+        spread = isda.spread_of_full(samples, kernel, scatter, count)
         total = ops.sum(spread * factor)
         return total, ops.stop_gradient(spread)
 

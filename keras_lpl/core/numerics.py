@@ -1,0 +1,47 @@
+"""Arithmetic that other modules share."""
+
+from keras import ops
+
+from keras_lpl.core.typing import Tensor
+
+# Gradients scaled by this have squares that do not underflow: those of more than 1e-36 keep their
+# digits, and the longest gradient of a cross-entropy, sqrt(2), does not overflow.
+SCALE = 2.0**60
+# Just above the smallest normal float32: compilers take smaller numbers for zero.
+TINY = 2e-38
+
+
+def finite_rows(x: Tensor) -> Tensor:
+    """Mask of the rows of `(rows, columns)` without NaN or infinity, `(rows,)`."""
+    # A sum is finite only if all of it is. Scaled, so that it does not overflow by itself.
+    return ops.isfinite(ops.sum(x * 1e-6, axis=-1))
+
+
+def divide_or_zero(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """`numerator / denominator`, and 0 where the denominator is 0."""
+    is_zero = ops.equal(denominator, 0)
+    return ops.where(is_zero, 0.0, numerator / ops.where(is_zero, 1.0, denominator))
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Rows of length 1, whatever the size of their entries; rows of zeros stay."""
+    # Scaled first, as the square of a small number underflows.
+    x = divide_or_zero(x, ops.max(ops.abs(x), axis=-1, keepdims=True))
+    return divide_or_zero(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)))
+
+
+def residual(labels: Tensor, logits: Tensor) -> Tensor:
+    """`softmax(logits) - labels`, without cancellation where a probability is all but 1.
+
+    Args:
+        labels: One-hot or soft labels, `(..., classes)`.
+        logits: `(..., classes)`.
+    """
+    largest = ops.max(logits, axis=-1, keepdims=True)
+    is_largest = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="bool")
+    others = ops.where(is_largest, 0.0, ops.exp(logits - largest))
+    total = ops.sum(others, axis=-1, keepdims=True)
+    probability = ops.where(is_largest, 1.0, others) / (1 + total)
+    rest = ops.where(is_largest, total / (1 + total), 1 - probability)
+    # (1 - y) stands for the sum of the other labels, even where rounding changed that sum.
+    return probability * (1 - labels) - labels * rest

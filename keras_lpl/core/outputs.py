@@ -1,0 +1,315 @@
+"""Reads a model's output, its labels and weights as `Samples`.
+
+    output                            labels                                rows          classes
+    (..., C), C >= 2                  indices (...) or (..., 1);            leading axes  C
+                                      one-hot or soft (..., C)
+    (..., 1)                          0 to 1, (...) or (..., 1)             leading axes  2
+    (..., L) with multi_label=True    0 to 1, (..., L)                      leading axes  2
+                                                                            times L
+
+Indices and one-hot labels are told apart by their rank beside that of the output, never by a length
+that happens to match. One logit `u` is read as the two logits `[0, u]`.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lpl.core import labels as label_forms
+from keras_lpl.core.labels import RowLabels
+from keras_lpl.core.numerics import finite_rows
+from keras_lpl.core.samples import Samples
+from keras_lpl.core.typing import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputForm:
+    """The form of a model's output, told by its static shape.
+
+    Attributes:
+        leading: Static leading shape, `(batch, ...)`, with None where a size is not known.
+        units: Size of the last axis.
+        num_classes: Classes of a row.
+        num_problems: Labels of a sample, or None if it has one.
+    """
+
+    leading: tuple[int | None, ...]
+    units: int
+    num_classes: int
+    num_problems: int | None = None
+
+    @property
+    def shape_by_class(self) -> tuple[int, ...]:
+        """Shape of one number for each class."""
+        if self.num_problems is None:
+            return (self.num_classes,)
+        return (self.num_problems, self.num_classes)
+
+
+def form_of(shape: Any, multi_label: bool = False) -> OutputForm:
+    """The form of an output of `shape`.
+
+    Raises:
+        ValueError: for a shape that is not one of logits.
+    """
+    shape = tuple(shape)
+    if len(shape) < 2 or shape[-1] is None:
+        raise ValueError(
+            "The model's output must be logits of shape (batch, ..., classes), or (batch, ..., 1) "
+            f"for two classes, with a known last axis. Received: an output of shape {shape}"
+        )
+    leading, units = shape[:-1], int(shape[-1])
+    if multi_label:
+        return OutputForm(leading, units, 2, units)
+    return OutputForm(leading, units, max(units, 2))
+
+
+def read_output(
+    y_true: Tensor,
+    y_pred: Tensor,
+    sample_weight: Tensor | None = None,
+    *,
+    multi_label: bool = False,
+    ignore_class: int | None = None,
+    from_logits: bool = True,
+    mask: Tensor | None = None,
+    features: Tensor | None = None,
+    dtype: str = "float32",
+    name: str = "y_true",
+    check_values: bool = True,
+) -> Samples:
+    """Reads one batch of one output.
+
+    Args:
+        y_true: Labels, in one of the forms of the table above.
+        y_pred: Logits `(..., classes)`, `(..., 1)` or `(..., labels)`.
+        sample_weight: `(batch,)`, the leading shape of the logits or anything in between, or None.
+        multi_label: Read each unit of the last axis as a label of its own.
+        ignore_class: Rows with this label take no part.
+        from_logits: False if `y_pred` holds probabilities.
+        mask: bool, as `sample_weight`; False for rows that take no part.
+        features: Input of the model's last layer, `(..., features)`, or None.
+        dtype: `"float32"` or `"float64"`.
+        name: What to call the labels in an error.
+        check_values: Look at labels whose values are at hand, and raise if one is bad.
+
+    Raises:
+        ValueError: if shapes do not fit, or if the values of the labels are at hand and wrong.
+    """
+    y_pred = ops.convert_to_tensor(y_pred)
+    form = form_of(y_pred.shape, multi_label)
+    shape = tuple(ops.shape(y_pred)[:-1])
+    logits = _rows_of_logits(ops.cast(y_pred, dtype), form, from_logits)
+
+    weight = rows_of_weight(sample_weight, form, shape, dtype, "sample_weight")
+    is_counted = None
+    if mask is not None:
+        is_counted = rows_of_weight(ops.cast(mask, dtype), form, shape, dtype, "mask") != 0
+        kept = ops.cast(is_counted, dtype)
+        weight = kept if weight is None else weight * kept
+    labels = read_labels(y_true, form, ignore_class, weight, dtype, name, check_values)
+    if labels.is_ignored is not None:
+        is_kept = ops.logical_not(labels.is_ignored)
+        is_counted = is_kept if is_counted is None else ops.logical_and(is_counted, is_kept)
+
+    is_usable = is_finite = finite_rows(logits)
+    if features is not None:
+        features = _rows_of_features(ops.cast(features, dtype), form)
+        is_usable = ops.logical_and(is_usable, finite_rows(features))
+        features = ops.where(is_usable[:, None], features, 0.0)
+    if labels.is_label is not None:
+        is_usable = ops.logical_and(is_usable, labels.is_label)
+    is_bad = ops.logical_not(is_usable)
+    if weight is not None:  # a row of weight 0 may hold anything
+        is_bad = ops.logical_and(is_bad, weight != 0)
+        is_usable = ops.logical_and(is_usable, ops.logical_and(weight > 0, ops.isfinite(weight)))
+    if is_counted is not None:
+        is_bad = ops.logical_and(is_bad, is_counted)
+        is_usable = ops.logical_and(is_usable, is_counted)
+    rows = ops.shape(logits)[0]
+    problem = None
+    if form.num_problems is not None:
+        problem = ops.mod(ops.arange(rows, dtype="int32"), form.num_problems)
+    return Samples(
+        # NaN times 0 is still NaN, so such rows must not stay.
+        logits=ops.where(is_finite[:, None], logits, 0.0),
+        labels=labels.labels,
+        weight=ops.cast(is_usable, dtype) if weight is None else ops.where(is_usable, weight, 0.0),
+        shape=shape,
+        is_bad=is_bad,
+        is_counted=is_counted,
+        problem=problem,
+        num_problems=form.num_problems,
+        features=features,
+    )
+
+
+def read_labels(
+    y_true: Tensor,
+    form: OutputForm,
+    ignore_class: int | None = None,
+    weight: Tensor | None = None,
+    dtype: str = "float32",
+    name: str = "y_true",
+    check_values: bool = True,
+) -> RowLabels:
+    """Reads labels as one label per row; see `read_output` for the arguments."""
+    y_true = label_forms.to_numbers(y_true, name)
+    if form.units == 1 or form.num_problems is not None:
+        _check_shape(y_true, form, name, soft=form.num_problems is not None)
+        flat = ops.reshape(y_true, (-1,))
+        return label_forms.read_shares(flat, ignore_class, weight, name, dtype, check_values)
+    if not _check_shape(y_true, form, name):
+        flat = ops.reshape(y_true, (-1,))
+        return label_forms.read_indices(
+            flat, form.num_classes, ignore_class, weight, name, check_values
+        )
+    if ignore_class is not None:
+        raise ValueError(
+            "`ignore_class` names a class index, and these labels are one-hot or soft. Leave rows "
+            f"out by `sample_weight` 0, or pass indices. Received: ignore_class={ignore_class}, "
+            f"labels of shape {tuple(y_true.shape)}"
+        )
+    soft = ops.cast(ops.reshape(y_true, (-1, form.num_classes)), dtype)
+    return label_forms.read_soft(soft, weight, name, check_values)
+
+
+def _check_shape(y_true, form, name, soft=None):
+    """Returns True for one-hot or soft labels, False for indices; raises if neither fits."""
+    shape = tuple(y_true.shape)
+    leading, rank = form.leading, len(form.leading)
+    has_axis = len(shape) == rank + 1
+    last = shape[-1] if has_axis else None
+    fits = all(
+        one is None or other is None or one == other
+        for one, other in zip(shape, leading, strict=False)
+    )
+    if fits and soft is not True and (len(shape) == rank or (has_axis and last == 1)):
+        return False
+    if fits and soft is not False and has_axis and last in (form.units, None) and form.units > 1:
+        return True
+    if fits and soft is True and has_axis and last in (form.units, None):
+        return True
+    if form.num_problems is not None:
+        forms = f"0 or 1 of shape {_text(leading, form.units)}"
+    elif form.units == 1:
+        forms = f"0 or 1 of shape {_text(leading)} or {_text(leading, 1)}"
+    else:
+        forms = (
+            f"class indices of shape {_text(leading)} or {_text(leading, 1)}, or one-hot or soft "
+            f"labels of shape {_text(leading, form.units)}"
+        )
+    raise ValueError(
+        f"For logits of shape {_text(leading, form.units)}, `{name}` must be {forms}. "
+        f"Received: labels of shape {shape}"
+    )
+
+
+def _text(leading, *last):
+    sizes = ["batch" if i == 0 and n is None else str(n) for i, n in enumerate(leading)]
+    return f"({', '.join([*sizes, *map(str, last)])}{',' if len(sizes) + len(last) == 1 else ''})"
+
+
+def _rows_of_logits(x, form, from_logits):
+    x = ops.reshape(x, (-1, form.units)) if len(form.leading) > 1 else x
+    is_binary = form.units == 1 or form.num_problems is not None
+    if not from_logits:
+        tiny = 1e-37 if keras.backend.standardize_dtype(x.dtype) == "float32" else 1e-300
+        log_p = ops.log(ops.maximum(x, tiny))
+        x = log_p - ops.log(ops.maximum(1 - x, tiny)) if is_binary else log_p
+    if not is_binary:
+        return x
+    x = ops.reshape(x, (-1, 1))
+    return ops.concatenate([ops.zeros_like(x), x], axis=-1)
+
+
+def _rows_of_features(x, form):
+    if len(x.shape) != len(form.leading) + 1:
+        raise ValueError(
+            "The features must have the leading axes of the logits. Received: features of shape "
+            f"{tuple(x.shape)} for logits of shape {_text(form.leading, form.units)}"
+        )
+    return ops.reshape(x, (-1, x.shape[-1])) if len(form.leading) > 1 else x
+
+
+def spread_weight(
+    weight: Tensor | None, leading: tuple, shape: tuple, dtype: str, name: str = "sample_weight"
+) -> Tensor | None:
+    """Weights in the leading shape of the logits.
+
+    Args:
+        weight: A scalar, `(batch,)`, the leading shape or its first axes, each with a last axis of
+            1 or without; or None.
+        leading: Static leading shape of the logits.
+        shape: The same, where needed as tensors.
+        dtype: Of the result.
+        name: What to call the weights in an error.
+    """
+    if weight is None:
+        return None
+    weight = ops.cast(ops.convert_to_tensor(weight), dtype)
+    given = tuple(weight.shape)
+    if len(given) == len(leading) and len(leading) == 1 and given[0] in (leading[0], None):
+        return weight
+    rank = len(leading)
+    sizes = given[:-1] if given and given[-1] == 1 and _fits(given[:-1], leading) else given
+    if not _fits(sizes, leading):
+        raise ValueError(
+            f"`{name}` must have shape {_text(leading[:1])} or the logits' leading shape "
+            f"{_text(leading)}. Received: {name} of shape {given}"
+        )
+    if not given:
+        return ops.broadcast_to(weight, shape)
+    weight = ops.reshape(weight, (*ops.shape(weight)[: len(sizes)], *(1,) * (rank - len(sizes))))
+    return weight if len(sizes) == rank else ops.broadcast_to(weight, shape)
+
+
+def _fits(sizes, leading):
+    return len(sizes) <= len(leading) and all(
+        one is None or other is None or one == other
+        for one, other in zip(sizes, leading, strict=False)
+    )
+
+
+def rows_of_weight(
+    weight: Tensor | None, form: OutputForm, shape: tuple, dtype: str, name: str
+) -> Tensor | None:
+    """Weights of the rows, `(rows,)`, from weights of the samples; None stays None."""
+    weight = spread_weight(weight, form.leading, shape, dtype, name)
+    if weight is None:
+        return None
+    if form.num_problems is not None:
+        weight = ops.broadcast_to(weight[..., None], (*shape, form.num_problems))
+    return weight if len(weight.shape) == 1 else ops.reshape(weight, (-1,))
+
+
+def check_counts(counts: Any, samples: Samples, name: str = "class_counts") -> None:
+    """Raises `ValueError` unless there is one count for each class.
+
+    Args:
+        counts: As `keras_lpl.core.checks.class_counts` returns them.
+        samples: The batch whose classes they are of.
+        name: What to call the counts in an error.
+    """
+    shape = (len(counts), len(counts[0])) if isinstance(counts[0], tuple) else (len(counts),)
+    if shape == samples.shape_by_class:
+        return
+    if samples.num_problems is not None:
+        wanted = (
+            f"shape {samples.shape_by_class} with `multi_label=True`: negatives and positives of "
+            "each label (`keras_lpl.data.class_counts(y, multi_label=True)`)"
+        )
+    elif samples.num_classes == 2:
+        wanted = "two entries, for a model of one logit the negatives and the positives"
+    else:
+        wanted = "one entry per class"
+    raise ValueError(
+        f"`{name}` must have {wanted}. Received: {math.prod(shape)} counts of shape {shape} for "
+        f"logits of {samples.num_classes} classes"
+    )
+
+
+__all__ = ["OutputForm", "check_counts", "form_of", "read_labels", "read_output"]

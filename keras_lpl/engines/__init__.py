@@ -1,0 +1,70 @@
+"""Code that differs between backends: the same functions for JAX, TensorFlow and PyTorch.
+
+    concrete           values of a tensor as a NumPy array, or None while code is traced
+    take_rows          some rows of a tensor or a variable
+    add_to_rows        adds to some rows of a variable, in its own memory where possible
+    add_product        `x + left @ right`
+    stack_rows         arrays whose rows are computed one after the other
+    shift_of_classes   the loop of Algorithm 2 of LPL
+    batch_norm         batch normalisation of images in one kernel, where there is one
+
+Everything else in this package is written in `keras.ops`. No other module names a framework or
+asks for the backend, except the input pipeline in `keras_lpl.data`.
+"""
+
+import keras
+
+_backend = keras.config.backend()
+if _backend == "jax":
+    from keras_lpl.engines.jax import (
+        BATCH_NORM_DTYPES,
+        COMPUTES_CHANNELS_FIRST,
+        add_product,
+        add_to_rows,
+        batch_norm,
+        concrete,
+        shift_of_classes,
+        stack_rows,
+        take_rows,
+    )
+elif _backend == "tensorflow":
+    from keras_lpl.engines.tensorflow import (
+        BATCH_NORM_DTYPES,
+        COMPUTES_CHANNELS_FIRST,
+        add_product,
+        add_to_rows,
+        batch_norm,
+        concrete,
+        shift_of_classes,
+        stack_rows,
+        take_rows,
+    )
+elif _backend == "torch":
+    from keras_lpl.engines.torch import (
+        BATCH_NORM_DTYPES,
+        COMPUTES_CHANNELS_FIRST,
+        add_product,
+        add_to_rows,
+        batch_norm,
+        concrete,
+        shift_of_classes,
+        stack_rows,
+        take_rows,
+    )
+else:
+    raise ImportError(
+        "keras-lpl runs on the backends 'jax', 'tensorflow' and 'torch'. Set the environment "
+        f"variable KERAS_BACKEND to one of them. Received: {_backend!r}"
+    )
+
+__all__ = [
+    "BATCH_NORM_DTYPES",
+    "COMPUTES_CHANNELS_FIRST",
+    "add_product",
+    "add_to_rows",
+    "batch_norm",
+    "concrete",
+    "shift_of_classes",
+    "stack_rows",
+    "take_rows",
+]

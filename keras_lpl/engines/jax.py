@@ -1,0 +1,81 @@
+"""JAX's part of `keras_lpl.engines`, which says what the functions are for."""
+
+import jax
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lpl.engines._compiled_ascent import make_shift_of_classes
+
+COMPUTES_CHANNELS_FIRST = False
+BATCH_NORM_DTYPES = ()
+
+
+def concrete(tensor):
+    """Values of `tensor` as a NumPy array, or None while code is traced."""
+    if isinstance(tensor, (jax.core.Tracer, keras.KerasTensor)):
+        return None
+    return np.asarray(tensor)
+
+
+def take_rows(x, rows):
+    """`x[rows]`, for rows that exist, of a tensor or a variable."""
+    return (x.value if isinstance(x, keras.Variable) else x)[rows]
+
+
+def add_product(x, left, right):
+    """`x + left @ right`, of a matrix or of many; `x` may be None."""
+    return left @ right if x is None else x + left @ right
+
+
+def add_to_rows(variable, rows, num_rows, add):
+    """Adds to some rows of a variable.
+
+    Args:
+        variable: `(n, ...)`, not differentiated.
+        rows: int32 `(n,)`, all row numbers in any order.
+        num_rows: Scalar int: only the first `num_rows` of `rows` are changed.
+        add: `add(row, old)` returns the new row, given the scalar `row` and its `old` value. If
+            `old` is None it returns what is to be added. May use the memory of `old`.
+    """
+
+    def write(i, array):
+        row = rows[i]
+        start = (row, *(0 for _ in array.shape[1:]))
+        # Read from the loop's state: a second reader of `array` would make it a copy.
+        old = ops.slice(array, start, (1, *array.shape[1:]))[0]
+        return ops.slice_update(array, start, add(row, old)[None])
+
+    variable.assign(ops.fori_loop(0, num_rows, write, variable.value))
+
+
+def stack_rows(of_row, num_rows, num_present, shapes, dtype):
+    """Arrays whose rows are computed one after the other.
+
+    Args:
+        of_row: `of_row(i)` returns a tuple of tensors, for a scalar `i`.
+        num_rows: Number of rows of the arrays.
+        num_present: Scalar int, the number of rows that are computed; the others are 0.
+        shapes: The shape of each tensor of the tuple.
+        dtype: Their dtype.
+
+    Returns:
+        A tuple of arrays `(num_rows, *shape)`.
+    """
+
+    def write(i, arrays):
+        return tuple(
+            ops.slice_update(array, (i, *(0 for _ in shape)), row[None])
+            for array, shape, row in zip(arrays, shapes, of_row(i), strict=True)
+        )
+
+    start = tuple(ops.zeros((num_rows, *shape), dtype=dtype) for shape in shapes)
+    return ops.fori_loop(0, num_present, write, start)
+
+
+shift_of_classes = make_shift_of_classes(take_rows)
+
+
+def batch_norm(x, scale, offset, epsilon):
+    """Not offered: XLA fuses what Keras does."""
+    raise NotImplementedError

@@ -1,0 +1,103 @@
+"""TensorFlow's part of `keras_lpl.engines`, which says what the functions are for."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_lpl.engines._compiled_ascent import make_shift_of_classes
+
+COMPUTES_CHANNELS_FIRST = False
+BATCH_NORM_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def concrete(tensor):
+    """Values of `tensor` as a NumPy array, or None while code is traced."""
+    if isinstance(tensor, keras.KerasTensor):
+        return None
+    if tf.is_tensor(tensor):
+        return tensor.numpy() if hasattr(tensor, "numpy") else None
+    return np.asarray(tensor)
+
+
+def take_rows(x, rows):
+    """`x[rows]`, for rows that exist, of a tensor or a variable."""
+    if isinstance(x, keras.Variable):
+        x = x.value
+    if _has_rows_in_place(x):
+        return x.sparse_read(rows)
+    x = ops.convert_to_tensor(x)
+    if len(getattr(rows, "shape", ())) > 0:
+        return tf.gather(x, rows)
+    return x[rows]
+
+
+def _has_rows_in_place(x):
+    """Whether single rows of a variable's value can be read and changed.
+
+    Not those of a distributed variable, which has `values`, one for each replica, to be averaged;
+    and not those of the tensor that a stateless scope has in the variable's place.
+    """
+    return hasattr(x, "scatter_nd_add") and not hasattr(x, "values")
+
+
+def add_product(x, left, right):
+    """`x + left @ right`, of a matrix or of many; `x` may be None."""
+    return left @ right if x is None else x + left @ right
+
+
+def add_to_rows(variable, rows, num_rows, add):
+    """Adds to some rows of a variable; see `keras_lpl.engines.jax.add_to_rows`."""
+    array = variable.value
+    if _has_rows_in_place(array):
+
+        def write(i, done):
+            row = take_rows(rows, i)
+            array.scatter_nd_add(ops.reshape(row, (1, 1)), add(row, None)[None])
+            return done + 1
+
+        ops.fori_loop(0, num_rows, write, 0)
+        return
+    # Stacked anew, as each update of a tensor would copy all of it.
+    is_changed = ops.argsort(rows) < num_rows
+
+    def of_row(row):
+        old = take_rows(array, row)
+        return ops.cond(take_rows(is_changed, row), lambda: add(row, old), lambda: old)
+
+    variable.assign(ops.map(of_row, ops.arange(array.shape[0], dtype="int32")))
+
+
+def stack_rows(of_row, num_rows, num_present, shapes, dtype):
+    """Arrays of rows computed one after the other; see `keras_lpl.engines.jax.stack_rows`."""
+
+    # An array that is written to row by row would be copied with each row.
+    def of_any_row(i):
+        absent = tuple(ops.zeros(shape, dtype=dtype) for shape in shapes)
+        return ops.cond(i < num_present, lambda: tuple(of_row(i)), lambda: absent)
+
+    return ops.map(of_any_row, ops.arange(num_rows, dtype="int32"))
+
+
+shift_of_classes = make_shift_of_classes(take_rows)
+
+
+def batch_norm(x, scale, offset, epsilon):
+    """Normalises over all axes of `x` but the last.
+
+    Args:
+        x: `(batch, height, width, channels)`, of one of `BATCH_NORM_DTYPES`.
+        scale: float32 `(channels,)`.
+        offset: float32 `(channels,)`.
+        epsilon: Added to the variance.
+
+    Returns:
+        `(y, mean, variance)`: `y` like `x`, the other two float32 and without gradient.
+    """
+    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        x, scale, offset, epsilon=epsilon, is_training=True
+    )[:3]
+    # The kernel returns an estimate of the population's variance; Keras keeps the sample's.
+    size = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+    variance = variance * (size - 1) / size
+    return y, tf.stop_gradient(mean), tf.stop_gradient(variance)

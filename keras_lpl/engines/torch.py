@@ -1,0 +1,76 @@
+"""PyTorch's part of `keras_lpl.engines`, which says what the functions are for."""
+
+import keras
+import numpy as np
+import torch
+from keras import ops
+
+from keras_lpl.engines._torch_ascent import shift_of_classes
+
+COMPUTES_CHANNELS_FIRST = True
+BATCH_NORM_DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+__all__ = ["shift_of_classes"]
+
+
+def concrete(tensor):
+    """Values of `tensor` as a NumPy array, or None while code is traced."""
+    if isinstance(tensor, torch.Tensor):
+        if tensor.device.type == "meta":
+            return None
+        tensor = tensor.detach()
+        if tensor.dtype == torch.bfloat16:  # unknown to NumPy
+            tensor = tensor.float()
+        return tensor.cpu().numpy()
+    return None if isinstance(tensor, keras.KerasTensor) else np.asarray(tensor)
+
+
+def take_rows(x, rows):
+    """`x[rows]`, for rows that exist, of a tensor or a variable."""
+    return (x.value if isinstance(x, keras.Variable) else x)[rows]
+
+
+def add_product(x, left, right):
+    """`x + left @ right`, of a matrix or of many, in the memory of `x`; `x` may be None."""
+    if x is None:
+        return left @ right
+    return x.addmm_(left, right) if len(x.shape) == 2 else x.baddbmm_(left, right)
+
+
+def add_to_rows(variable, rows, num_rows, add):
+    """Adds to some rows of a variable; see `keras_lpl.engines.jax.add_to_rows`."""
+    array = variable.value
+    for row in ops.convert_to_numpy(rows)[: int(num_rows)]:
+        old = array[row]
+        new = add(int(row), old)
+        if new is not old:
+            array[row] = new
+
+
+def stack_rows(of_row, num_rows, num_present, shapes, dtype):
+    """Arrays of rows computed one after the other; see `keras_lpl.engines.jax.stack_rows`."""
+    arrays = tuple(ops.zeros((num_rows, *shape), dtype=dtype) for shape in shapes)
+    for i in range(int(num_present)):
+        for array, row in zip(arrays, of_row(i), strict=True):
+            array[i] = row
+    return arrays
+
+
+def batch_norm(x, scale, offset, epsilon):
+    """Normalises over all axes of `x` but the last.
+
+    Args:
+        x: `(batch, height, width, channels)`, of one of `BATCH_NORM_DTYPES`.
+        scale: float32 `(channels,)`.
+        offset: float32 `(channels,)`.
+        epsilon: Added to the variance.
+
+    Returns:
+        `(y, mean, variance)`: `y` like `x`, the other two float32 and without gradient.
+    """
+    y, mean, inverse_deviation = torch.native_batch_norm(
+        x.permute(0, 3, 1, 2), scale, offset, None, None, True, 0.0, epsilon
+    )
+    with torch.no_grad():
+        variance = torch.clamp(inverse_deviation**-2 - epsilon, min=0.0)
+    return y.permute(0, 2, 3, 1), mean.detach(), variance
