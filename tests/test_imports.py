@@ -28,6 +28,7 @@ ROOMS = [
     "losses",
     "perturbations",
     "layers",
+    "testing",
     "models",
     "callbacks",
 ]

@@ -7,6 +7,7 @@
     stack_rows         arrays whose rows are computed one after the other
     shift_of_classes   the loop of Algorithm 2 of LPL
     batch_norm         batch normalisation of images in one kernel, where there is one
+    compiled           a function as `fit` compiles it; `value_and_gradient` of a function
 
 Everything else in this package is written in `keras.ops`. No other module names a framework or
 asks for the backend, except the input pipeline in `keras_lpl.data`.
@@ -22,10 +23,15 @@ if _backend == "jax":
         add_product,
         add_to_rows,
         batch_norm,
+        compiled,
+        compiled_value_and_gradient,
+        compiled_ways,
+        compiles,
         concrete,
         shift_of_classes,
         stack_rows,
         take_rows,
+        value_and_gradient,
     )
 elif _backend == "tensorflow":
     from keras_lpl.engines.tensorflow import (
@@ -34,10 +40,15 @@ elif _backend == "tensorflow":
         add_product,
         add_to_rows,
         batch_norm,
+        compiled,
+        compiled_value_and_gradient,
+        compiled_ways,
+        compiles,
         concrete,
         shift_of_classes,
         stack_rows,
         take_rows,
+        value_and_gradient,
     )
 elif _backend == "torch":
     from keras_lpl.engines.torch import (
@@ -46,10 +57,15 @@ elif _backend == "torch":
         add_product,
         add_to_rows,
         batch_norm,
+        compiled,
+        compiled_value_and_gradient,
+        compiled_ways,
+        compiles,
         concrete,
         shift_of_classes,
         stack_rows,
         take_rows,
+        value_and_gradient,
     )
 else:
     raise ImportError(
@@ -63,8 +79,13 @@ __all__ = [
     "add_product",
     "add_to_rows",
     "batch_norm",
+    "compiled",
+    "compiled_value_and_gradient",
+    "compiled_ways",
+    "compiles",
     "concrete",
     "shift_of_classes",
     "stack_rows",
     "take_rows",
+    "value_and_gradient",
 ]

@@ -79,3 +79,30 @@ shift_of_classes = make_shift_of_classes(take_rows)
 def batch_norm(x, scale, offset, epsilon):
     """Not offered: XLA fuses what Keras does."""
     raise NotImplementedError
+
+
+def compiles() -> bool:
+    """True where training steps are compiled, so that values cannot be looked at."""
+    return True
+
+
+def compiled(fn):
+    """`fn` as `fit` compiles it."""
+    return jax.jit(fn)
+
+
+def compiled_ways(fn):
+    """`fn` compiled in every way that `fit` may take."""
+    return [jax.jit(fn)]
+
+
+def value_and_gradient(fn, x):
+    """Value of the scalar function `fn` at `x`, and its gradient, as NumPy arrays."""
+    value, gradient = jax.value_and_grad(fn)(ops.convert_to_tensor(x))
+    return np.asarray(value), np.asarray(gradient)
+
+
+def compiled_value_and_gradient(fn):
+    """Compiled function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
+    fast = jax.jit(jax.value_and_grad(fn))
+    return lambda x: tuple(np.asarray(part) for part in fast(ops.convert_to_tensor(x)))

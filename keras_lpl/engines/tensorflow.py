@@ -101,3 +101,36 @@ def batch_norm(x, scale, offset, epsilon):
     size = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
     variance = variance * (size - 1) / size
     return y, tf.stop_gradient(mean), tf.stop_gradient(variance)
+
+
+def compiles() -> bool:
+    """True where training steps are compiled, so that values cannot be looked at."""
+    return True
+
+
+def compiled(fn):
+    """`fn` as `fit` compiles it."""
+    return tf.function(fn, jit_compile=True)
+
+
+def compiled_ways(fn):
+    """`fn` compiled in every way that `fit` may take: with XLA and without."""
+    return [tf.function(fn, jit_compile=xla) for xla in (True, False)]
+
+
+def _value_and_gradient(fn, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = fn(x)
+    return value, tf.convert_to_tensor(tape.gradient(value, x))
+
+
+def value_and_gradient(fn, x):
+    """Value of the scalar function `fn` at `x`, and its gradient, as NumPy arrays."""
+    return tuple(part.numpy() for part in _value_and_gradient(fn, tf.convert_to_tensor(x)))
+
+
+def compiled_value_and_gradient(fn):
+    """Compiled function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
+    fast = tf.function(lambda x: _value_and_gradient(fn, x), jit_compile=True)
+    return lambda x: tuple(part.numpy() for part in fast(tf.convert_to_tensor(x)))

@@ -5,12 +5,10 @@ import numpy as np
 import torch
 from keras import ops
 
-from keras_lpl.engines._torch_ascent import shift_of_classes
+from keras_lpl.engines._torch_ascent import shift_of_classes  # noqa: F401
 
 COMPUTES_CHANNELS_FIRST = True
 BATCH_NORM_DTYPES = ("float32", "bfloat16", "float16", "float64")
-
-__all__ = ["shift_of_classes"]
 
 
 def concrete(tensor):
@@ -74,3 +72,31 @@ def batch_norm(x, scale, offset, epsilon):
     with torch.no_grad():
         variance = torch.clamp(inverse_deviation**-2 - epsilon, min=0.0)
     return y.permute(0, 2, 3, 1), mean.detach(), variance
+
+
+def compiles() -> bool:
+    """True where training steps are compiled, so that values cannot be looked at."""
+    return False
+
+
+def compiled(fn):
+    """`fn` as `fit` runs it: operation by operation."""
+    return fn
+
+
+def compiled_ways(fn):
+    """`fn` in every way that `fit` may take."""
+    return [fn]
+
+
+def value_and_gradient(fn, x):
+    """Value of the scalar function `fn` at `x`, and its gradient, as NumPy arrays."""
+    x = ops.convert_to_tensor(x).detach().clone().requires_grad_(True)
+    value = fn(x)
+    (gradient,) = torch.autograd.grad(value, x)
+    return value.detach().cpu().numpy(), gradient.cpu().numpy()
+
+
+def compiled_value_and_gradient(fn):
+    """Function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
+    return lambda x: value_and_gradient(fn, x)

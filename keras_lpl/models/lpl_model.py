@@ -526,7 +526,7 @@ def _inside_step(train_step):
 def _no_features(plan):
     return ValueError(
         f"`{type(plan.loss).__name__}` reads the features before the last layer, which come "
-        "from the model's own forward pass. Call the model and `compute_loss` in `train_step` (of a "
-        "subclass, if it is your own), or inside of `with model.training_step():`. Received: a "
+        "from the model's own forward pass. Call the model and `compute_loss` in `train_step` (of "
+        "a subclass, if it is your own), or inside of `with model.training_step():`. Received: a "
         "call of `compute_loss` outside of a training step"
     )
