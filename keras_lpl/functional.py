@@ -197,9 +197,9 @@ def perturb_logits_at_once(
 ) -> Tensor:
     """Pushes each class's logits by one step of the length of its bound.
 
-    `delta_c = direction_c * eps_c * g_c / |g_c|`, with the gradient `g_c` at the raw logits: Eqs.
-    16 and 17 of LPL with a single step. There is no loop, and no class is left out because a step is
-    longer than its bound.
+    `delta_c = direction_c * eps_c * g_c / |g_c|`, with the gradient `g_c` at the raw logits:
+    Eqs. 16 and 17 of LPL with a single step. There is no loop, and no class is left out because a
+    step is longer than its bound.
 
     Args:
         labels: Class indices `(...)` or soft labels `(..., classes)`.

@@ -1,4 +1,4 @@
-"""`LPLModel` on every output a user has: pixels, tokens, one logit, several labels, several heads."""
+"""`LPLModel` on every output: pixels, tokens, one logit, several labels, several heads."""
 
 import keras
 import numpy as np
