@@ -13,7 +13,7 @@ from keras import ops
 from timing import ratio, side_by_side
 
 import keras_lpl
-from keras_lpl import functional, perturbations
+from keras_lpl import functional, perturbations, read_output
 
 LPL = {"threshold": 0.4, "delta_epsilon": 5.0, "head_scale": 0.6, "step_size": 0.1}  # K_c up to 50
 
@@ -115,16 +115,16 @@ def isda_case(features=64, classes=100, batch=128, seconds=4.0):
     def ours(covariance, jit_compile=True):
         isda = perturbations.ISDA(schedule=None, covariance=covariance)
         loss = keras_lpl.PerturbedCrossentropy([isda])
-        statistics = isda.create_statistics(classes, features)
+        statistics = isda.create_statistics((classes,), features)
         (moments,) = statistics.values()
         y = ops.convert_to_tensor(labels)
 
         def mean_loss(x, kernel):
             logits = ops.matmul(x, kernel)
-            moments.update(y, ops.stop_gradient(logits), ops.stop_gradient(x))
-            context = perturbations.Context(features=x, kernel=kernel, statistics=statistics)
-            perturbed = loss.perturb(y, logits, context)
-            return ops.mean(functional.softmax_crossentropy(y, perturbed))
+            samples = read_output(y, logits, features=x, check_values=False)
+            moments.update(samples.detached())
+            context = perturbations.Context(kernel=kernel, statistics=statistics)
+            return ops.mean(loss.per_sample(samples, context))
 
         return value_and_gradient(
             mean_loss, x, kernel, state=moments.variables, jit_compile=jit_compile

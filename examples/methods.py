@@ -134,11 +134,12 @@ class OneSidedLogitAdjustment(perturbations.LogitAdjustment):
         super().__init__(class_counts, tau)
         self.side, self.threshold = side, threshold
 
-    def __call__(self, labels, logits, context):
+    def __call__(self, samples, context):
         direction = keras_lpl.functional.split_by_frequency(self.class_counts, self.threshold)
-        is_head = ops.take(direction, ops.maximum(labels, 0)) < 0
+        is_head = samples.of_own_class(direction) < 0
         is_meant = is_head if self.side == "head" else ops.logical_not(is_head)
-        return ops.where(is_meant[:, None], super().__call__(labels, logits, context), logits)
+        adjusted = super().__call__(samples, context)
+        return ops.where(is_meant[:, None], adjusted, samples.logits)
 
     def get_config(self):
         return {**super().get_config(), "side": self.side, "threshold": self.threshold}

@@ -17,6 +17,7 @@ from keras_lpl import (
     networks,
     perturbations,
     plots,
+    testing,
 )
 from keras_lpl.core.outputs import read_output
 from keras_lpl.core.samples import Samples
@@ -68,4 +69,5 @@ __all__ = [
     "perturbations",
     "plots",
     "read_output",
+    "testing",
 ]
