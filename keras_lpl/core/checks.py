@@ -9,6 +9,8 @@ another class's loss.
 """
 
 import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,33 +19,160 @@ from keras import ops
 NO_CLASS = -1
 """The class index of a label that is not a class: out of range, not an integer, or NaN."""
 
+SOFT_LABEL_TOLERANCE = 0.02
+"""How far the shares of a soft label may be from a sum of 1, after float16 or bfloat16."""
 
-def class_counts(counts, name="class_counts", allow_zero=False):
-    """Returns `counts` as a tuple of Python numbers, or raises `ValueError`."""
-    if hasattr(counts, "shape"):
-        counts = keras.ops.convert_to_numpy(counts)
-    try:
-        array = np.asarray(counts, dtype="float64")
-    except (TypeError, ValueError):
-        array = None
-    if array is None or array.ndim != 1 or array.size < 2:
+MAX_COUNT = 2**63
+"""No class has so many training samples."""
+
+
+def class_counts(
+    counts: Any, name: str = "class_counts", allow_zero: bool = False, multi_label: bool = False
+) -> tuple:
+    """Reads training counts as Python numbers, in the order of the class indices.
+
+    A mapping and a pandas Series are read by their keys, so their own order does not matter.
+
+    Args:
+        counts: One number per class: a sequence, array or tensor in the order of the class indices,
+            or a mapping or a pandas Series with the keys 0 to C - 1.
+        name: The argument to name in errors.
+        allow_zero: Whether a class may have no samples.
+        multi_label: Whether each of L labels has two counts, negatives and positives.
+
+    Returns:
+        C numbers; with `multi_label=True`, L pairs of numbers.
+
+    Raises:
+        ValueError: If `counts` has another form, or a count is not a positive finite number.
+    """
+    entries = in_class_order(counts, name)
+    if multi_label:
+        pairs = [_entries(entry) for entry in entries]
+        if not pairs or any(pair is None or len(pair) != 2 for pair in pairs):
+            raise ValueError(
+                f"`{name}` must hold two counts for each label, negatives and positives, of shape "
+                "(L, 2): `keras_lpl.data.class_counts(y, multi_label=True)` returns them. "
+                f"Received: {name}={shortened(counts)}"
+            )
+        return tuple(
+            tuple(_count(n, f"{name}[{row}][{side}]", allow_zero) for side, n in enumerate(pair))
+            for row, pair in enumerate(pairs)
+        )
+    if len(entries) < 2 or any(_entries(entry) is not None for entry in entries):
         raise ValueError(
             f"`{name}` must be a flat sequence with one training count per class, for at least "
-            f"two classes. Received: {name}={counts!r}"
+            "two classes (for two counts per label, pass `multi_label=True`). "
+            f"Received: {name}={shortened(counts)}"
         )
-    bad = np.flatnonzero(~(np.isfinite(array) & ((array > 0) | (allow_zero & (array == 0)))))
-    if bad.size and allow_zero:
+    if any(isinstance(entry, str) for entry in entries):
         raise ValueError(
-            f"`{name}` must be finite and not negative. Count the whole training set "
-            f"(`keras_lpl.data.class_counts`). Received: {name}[{bad[0]}]={array[bad[0]]:g}"
+            f"`{name}` must hold numbers, not text. Received: {name}={shortened(counts)}"
         )
-    if bad.size:
+    return tuple(_count(n, f"{name}[{label}]", allow_zero) for label, n in enumerate(entries))
+
+
+def in_class_order(counts: Any, name: str) -> list:
+    """Returns the entries of `counts` in the order of the class indices.
+
+    Raises:
+        ValueError: If `counts` is no sequence, array, mapping or Series, or its keys are not
+            exactly 0 to C - 1.
+    """
+    if isinstance(counts, Mapping):
+        return _by_key(list(counts), list(counts.values()), counts, name)
+    if _is_table(counts):
+        if len(counts.shape) == 1:
+            return _by_key(list(counts.index), _entries(np.asarray(counts)), counts, name)
+    else:
+        entries = _entries(counts)
+        if entries is not None:
+            return entries
+    raise ValueError(
+        f"`{name}` must be a flat sequence with one training count per class, or a mapping from "
+        f"class indices to counts. Received: {name}={shortened(counts)} (of type "
+        f"{type(counts).__name__})"
+    )
+
+
+def shortened(value: Any, limit: int = 200) -> str:
+    """Returns `repr(value)`, cut where it is too long for an error message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        text = f"a {type(value).__name__} too long to show"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _is_table(value):
+    # pandas is not imported. Lists have an `index` too: a method.
+    return hasattr(value, "shape") and not callable(getattr(value, "index", len))
+
+
+def _entries(value):
+    """The entries of a sequence, array or tensor of rank 1 or more as a list, or None."""
+    if hasattr(value, "shape"):
+        if not len(value.shape):
+            return None
+        return ops.convert_to_numpy(value).tolist()
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return list(value)
+    return None
+
+
+def _by_key(keys, values, counts, name):
+    is_index = [isinstance(key, numbers.Integral) and not isinstance(key, bool) for key in keys]
+    if not all(is_index):
+        at = is_index.index(False)
         raise ValueError(
-            f"`{name}` must be positive: a class without training samples has no prior and no "
-            "margin. Drop the class, merge it, or count the whole training set "
-            f"(`keras_lpl.data.class_counts`). Received: {name}[{bad[0]}]={array[bad[0]]:g}"
+            f"`{name}` is read by its keys, which must be the class indices 0, 1, ... Number the "
+            "classes, or pass a list in the order of the class indices, such as "
+            f"`[counts[key] for key in class_names]`. Received: the key {keys[at]!r} (of type "
+            f"{type(keys[at]).__name__}) in {name}={shortened(counts)}"
         )
-    return tuple(int(n) if n == int(n) else float(n) for n in array)
+    if sorted(keys) != list(range(len(keys))):
+        raise ValueError(
+            f"`{name}` is read by its keys, which must be the class indices from 0 to C - 1, each "
+            "once. Count all classes (`keras_lpl.data.class_counts(y, num_classes=C)`), or number "
+            f"them without gaps. Received: the keys {shortened(sorted(keys))}"
+        )
+    by_key = dict(zip(keys, values, strict=True))
+    return [by_key[key] for key in range(len(keys))]
+
+
+def _count(value, name, allow_zero):
+    if getattr(value, "shape", None) == ():
+        value = ops.convert_to_numpy(value).item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise ValueError(
+            f"`{_argument(name)}` must hold numbers. Received: {name}={shortened(value)} (of type "
+            f"{type(value).__name__})"
+        )
+    if -MAX_COUNT < value < MAX_COUNT and (value > 0 or (allow_zero and value == 0)):
+        return int(value) if value == int(value) else float(value)
+    try:
+        received = f"{name}={value:g}"
+    except OverflowError:
+        received = f"{name}={'-' * (value < 0)}2**{abs(int(value)).bit_length() - 1} or beyond"
+    if value >= MAX_COUNT:
+        raise ValueError(
+            f"`{_argument(name)}` must be below 2**63, more samples than any training set has. "
+            f"Received: {received}"
+        )
+    if allow_zero:
+        raise ValueError(
+            f"`{_argument(name)}` must be finite and not negative. Count the whole training set "
+            f"(`keras_lpl.data.class_counts`). Received: {received}"
+        )
+    raise ValueError(
+        f"`{_argument(name)}` must be positive: a class without training samples has no prior and "
+        "no margin. Drop the class, merge it, or count the whole training set "
+        f"(`keras_lpl.data.class_counts`). Received: {received}"
+    )
+
+
+def _argument(name):
+    return name.split("[")[0]
 
 
 def number(value, name, minimum=None, maximum=None, exclusive=False):
@@ -201,8 +330,8 @@ def _check_soft_values(values, name):
     if np.all(values == 1):
         return  # Keras builds on torch with a batch of ones, which nobody has as labels.
     sums = values.sum(axis=-1)
-    # Loose enough for labels that went through bfloat16.
-    bad = np.flatnonzero(~((values.min(axis=-1) >= 0) & (np.abs(sums - 1) < 0.02)))
+    is_one = np.abs(sums - 1) < SOFT_LABEL_TOLERANCE
+    bad = np.flatnonzero(~((values.min(axis=-1) >= 0) & is_one))
     if bad.size:
         raise ValueError(
             f"Soft labels must be non-negative and sum to 1 for each sample. Received: {name}"
