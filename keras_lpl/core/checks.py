@@ -121,6 +121,7 @@ def _entries(value):
 
 
 def _by_key(keys, values, counts, name):
+    keys = [key.item() if isinstance(key, np.generic) else key for key in keys]
     is_index = [isinstance(key, numbers.Integral) and not isinstance(key, bool) for key in keys]
     if not all(is_index):
         at = is_index.index(False)

@@ -383,8 +383,10 @@ def _is_pair(source, output):
     """Whether it is `(x, y)` or `(x, y, sample_weight)`, and no tuple of batches or of labels."""
     if not isinstance(source, tuple) or len(source) not in (2, 3) or not _holds_arrays(source[0]):
         return False
-    several_inputs = isinstance(source[0], (list, tuple))
-    return not several_inputs or output is not None or not isinstance(source[1], (list, tuple))
+    if not isinstance(source[0], (list, tuple)) or output is not None:
+        return True
+    # Several inputs; or a batch, and then another one follows.
+    return not (isinstance(source[1], (list, tuple)) and _holds_arrays(source[1]))
 
 
 def _is_labels(source):
