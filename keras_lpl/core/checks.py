@@ -6,50 +6,174 @@ Labels are checked in `keras_lpl.core.labels`.
 """
 
 import numbers
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
+from keras import ops
+
+SOFT_LABEL_TOLERANCE = 0.02
+"""How far the shares of a soft label may be from a sum of 1, after float16 or bfloat16."""
+
+MAX_COUNT = 2**63
+"""No class has so many training samples."""
 
 
-def class_counts(counts, name="class_counts", allow_zero=False, multi_label=None):
-    """Returns `counts` as a tuple of Python numbers, or raises `ValueError`.
+def class_counts(
+    counts: Any,
+    name: str = "class_counts",
+    allow_zero: bool = False,
+    multi_label: bool | None = None,
+) -> tuple[Any, ...]:
+    """Reads training counts as Python numbers, in the order of the class indices.
+
+    A mapping and a pandas Series are read by their keys, so their own order does not matter.
 
     Args:
-        counts: One count per class, or `(labels, 2)` counts of several labels.
-        name: What to call them in an error.
+        counts: One number per class: a sequence, array or tensor in the order of the class indices,
+            or a mapping or a pandas Series with the keys 0 to C - 1.
+        name: The argument to name in errors.
         allow_zero: Take counts of zero.
-        multi_label: True for `(labels, 2)`, False for `(classes,)`, None for either.
+        multi_label: True for two counts per label, negatives and positives; False for one per
+            class; None for either.
 
     Returns:
-        A tuple of numbers, or a tuple of `(negatives, positives)` for several labels.
+        C numbers, or L pairs of numbers for several labels.
+
+    Raises:
+        ValueError: If `counts` has another form, or a count is not a positive finite number.
     """
-    if hasattr(counts, "shape"):
-        counts = keras.ops.convert_to_numpy(counts)
-    try:
-        array = np.asarray(counts, dtype="float64")
-    except (TypeError, ValueError):
-        array = None
-    if array is not None and array.ndim == 2 and array.shape[1] == 2 and multi_label is not False:
-        return tuple(class_counts(pair, name, allow_zero) for pair in array)
-    if array is None or array.ndim != 1 or array.size < 2:
+    entries = in_class_order(counts, name)
+    if multi_label is None:
+        first = _entries(entries[0]) if entries else None
+        multi_label = first is not None and len(first) == 2
+    if multi_label:
+        pairs = [_entries(entry) for entry in entries]
+        if not pairs or any(pair is None or len(pair) != 2 for pair in pairs):
+            raise ValueError(
+                f"`{name}` must hold two counts for each label, negatives and positives, of shape "
+                "(L, 2): `keras_lpl.data.class_counts(y, multi_label=True)` returns them. "
+                f"Received: {name}={shortened(counts)}"
+            )
+        return tuple(
+            tuple(_count(n, f"{name}[{row}][{side}]", allow_zero) for side, n in enumerate(pair))
+            for row, pair in enumerate(pairs)
+        )
+    if len(entries) < 2 or any(_entries(entry) is not None for entry in entries):
         raise ValueError(
             f"`{name}` must be a flat sequence with one training count per class, for at least "
-            f"two classes. Received: {name}={counts!r}"
+            "two classes (for two counts per label, pass `multi_label=True`). "
+            f"Received: {name}={shortened(counts)}"
         )
-    bad = np.flatnonzero(~(np.isfinite(array) & ((array > 0) | (allow_zero & (array == 0)))))
-    if bad.size and allow_zero:
+    if any(isinstance(entry, str) for entry in entries):
         raise ValueError(
-            f"`{name}` must be finite and not negative. Count the whole training set "
-            f"(`keras_lpl.data.class_counts`). Received: {name}[{bad[0]}]={array[bad[0]]:g}"
+            f"`{name}` must hold numbers, not text. Received: {name}={shortened(counts)}"
         )
-    if bad.size:
+    return tuple(_count(n, f"{name}[{label}]", allow_zero) for label, n in enumerate(entries))
+
+
+def in_class_order(counts: Any, name: str) -> list:
+    """Returns the entries of `counts` in the order of the class indices.
+
+    Raises:
+        ValueError: If `counts` is no sequence, array, mapping or Series, or its keys are not
+            exactly 0 to C - 1.
+    """
+    if isinstance(counts, Mapping):
+        return _by_key(list(counts), list(counts.values()), counts, name)
+    if _is_table(counts):
+        if len(counts.shape) == 1:
+            return _by_key(list(counts.index), _entries(np.asarray(counts)), counts, name)
+    else:
+        entries = _entries(counts)
+        if entries is not None:
+            return entries
+    raise ValueError(
+        f"`{name}` must be a flat sequence with one training count per class, or a mapping from "
+        f"class indices to counts. Received: {name}={shortened(counts)} (of type "
+        f"{type(counts).__name__})"
+    )
+
+
+def shortened(value: Any, limit: int = 200) -> str:
+    """Returns `repr(value)`, cut where it is too long for an error message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        text = f"a {type(value).__name__} too long to show"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _is_table(value):
+    # pandas is not imported. Lists have an `index` too: a method.
+    return hasattr(value, "shape") and not callable(getattr(value, "index", len))
+
+
+def _entries(value):
+    """The entries of a sequence, array or tensor of rank 1 or more as a list, or None."""
+    if hasattr(value, "shape"):
+        if not len(value.shape):
+            return None
+        return ops.convert_to_numpy(value).tolist()
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return list(value)
+    return None
+
+
+def _by_key(keys, values, counts, name):
+    keys = [key.item() if isinstance(key, np.generic) else key for key in keys]
+    is_index = [isinstance(key, numbers.Integral) and not isinstance(key, bool) for key in keys]
+    if not all(is_index):
+        at = is_index.index(False)
         raise ValueError(
-            f"`{name}` must be positive: a class without training samples has no prior and no "
-            "margin. Drop the class, merge it, or count the whole training set "
-            f"(`keras_lpl.data.class_counts`). Received: {name}[{bad[0]}]={array[bad[0]]:g}"
+            f"`{name}` is read by its keys, which must be the class indices 0, 1, ... Number the "
+            "classes, or pass a list in the order of the class indices, such as "
+            f"`[counts[key] for key in class_names]`. Received: the key {keys[at]!r} (of type "
+            f"{type(keys[at]).__name__}) in {name}={shortened(counts)}"
         )
-    return tuple(int(n) if n == int(n) else float(n) for n in array)
+    if sorted(keys) != list(range(len(keys))):
+        raise ValueError(
+            f"`{name}` is read by its keys, which must be the class indices from 0 to C - 1, each "
+            "once. Count all classes (`keras_lpl.data.class_counts(y, num_classes=C)`), or number "
+            f"them without gaps. Received: the keys {shortened(sorted(keys))}"
+        )
+    by_key = dict(zip(keys, values, strict=True))
+    return [by_key[key] for key in range(len(keys))]
+
+
+def _count(value, name, allow_zero):
+    if getattr(value, "shape", None) == ():
+        value = ops.convert_to_numpy(value).item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise ValueError(
+            f"`{_argument(name)}` must hold numbers. Received: {name}={shortened(value)} (of type "
+            f"{type(value).__name__})"
+        )
+    if -MAX_COUNT < value < MAX_COUNT and (value > 0 or (allow_zero and value == 0)):
+        return int(value) if value == int(value) else float(value)
+    try:
+        received = f"{name}={value:g}"
+    except OverflowError:
+        received = f"{name}={'-' * (value < 0)}2**{abs(int(value)).bit_length() - 1} or beyond"
+    if value >= MAX_COUNT:
+        raise ValueError(
+            f"`{_argument(name)}` must be below 2**63, more samples than any training set has. "
+            f"Received: {received}"
+        )
+    if allow_zero:
+        raise ValueError(
+            f"`{_argument(name)}` must be finite and not negative. Count the whole training set "
+            f"(`keras_lpl.data.class_counts`). Received: {received}"
+        )
+    raise ValueError(
+        f"`{_argument(name)}` must be positive: a class without training samples has no prior and "
+        "no margin. Drop the class, merge it, or count the whole training set "
+        f"(`keras_lpl.data.class_counts`). Received: {received}"
+    )
+
+
+def _argument(name):
+    return name.split("[")[0]
 
 
 def as_config(counts):

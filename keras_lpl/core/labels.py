@@ -13,10 +13,8 @@ import numpy as np
 from keras import ops
 
 from keras_lpl import engines
+from keras_lpl.core import checks
 from keras_lpl.core.typing import Tensor
-
-SUM_TOLERANCE = 0.02
-"""How far a soft label may be from summing to 1: enough for labels that went through bfloat16."""
 
 _NARROW = ("bool", "int8", "uint8", "int16", "uint16")
 
@@ -122,7 +120,7 @@ def read_soft(
     if values is not None:
         values = values.astype("float64")
         sums = values.sum(axis=-1)
-        is_bad = ~((values.min(axis=-1) >= 0) & (np.abs(sums - 1) < SUM_TOLERANCE))
+        is_bad = ~((values.min(axis=-1) >= 0) & (np.abs(sums - 1) < checks.SOFT_LABEL_TOLERANCE))
         # Keras builds models on PyTorch with a batch of ones.
         if is_bad.any() and not np.all(values == 1):
             is_bad &= _takes_part(weight)
@@ -132,7 +130,7 @@ def read_soft(
             return RowLabels(labels)
     is_label = ops.logical_and(
         ops.min(labels, axis=-1) >= 0,
-        ops.abs(ops.sum(labels, axis=-1) - 1) < SUM_TOLERANCE,
+        ops.abs(ops.sum(labels, axis=-1) - 1) < checks.SOFT_LABEL_TOLERANCE,
     )
     even = 1.0 / labels.shape[-1]
     return RowLabels(ops.where(is_label[:, None], labels, even), is_label)

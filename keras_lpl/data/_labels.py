@@ -1,20 +1,54 @@
 """Labels in their usual forms, read as class numbers."""
 
+from typing import Any
+
 import numpy as np
 
-# Soft labels come from float16 pipelines too, where a row of 100 entries sums to 1 only roughly.
-_ROW_SUM_TOLERANCE = 1e-2
+from keras_lpl.core.checks import SOFT_LABEL_TOLERANCE
+
+# `np.bincount` reserves eight bytes for each class up to the largest label.
+_MAX_CLASSES = 10**7
 
 
-def to_numpy(values):
+def to_numpy(values: Any) -> np.ndarray:
     """Returns an array, from anything array-like, on any device of any framework."""
     if hasattr(values, "detach"):  # a torch tensor may need gradients or live on a GPU
         values = values.detach().cpu()
-    return np.asarray(values)
+        if str(values.dtype) == "torch.bfloat16":
+            values = values.float()
+    array = np.asarray(values)
+    # NumPy knows no bfloat16: to it, the type of JAX and TensorFlow is not a number.
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
-def class_ids(labels, num_classes=None, name="labels"):
-    """Reads labels as class numbers.
+def label_array(labels: Any, name: str) -> np.ndarray:
+    """Returns labels as an array of numbers or booleans.
+
+    Raises:
+        ValueError: If they are text, or anything else that is not a number.
+    """
+    try:
+        array = to_numpy(labels)
+        if array.dtype.kind == "O" and array.size:
+            array = np.array(array.tolist())  # a table's column may hold plain integers as objects
+    except ValueError as error:  # NumPy's, of rows of different lengths
+        raise ValueError(
+            f"`{name}` must be one array of labels. Pad sequences of different lengths, and leave "
+            f"the padding out by `ignore_class` or sample weights of 0. Received: {error}"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"`{name}` must hold class numbers (0, 1, ...), one-hot or soft labels. Turn class "
+            "names into numbers first, e.g. with `np.unique(names, return_inverse=True)`. "
+            f"Received: an array of dtype {array.dtype} and shape {array.shape}"
+        )
+    return array
+
+
+def class_ids(
+    labels: Any, num_classes: int | None = None, name: str = "labels"
+) -> tuple[np.ndarray, int | None]:
+    """Reads one label per sample as class numbers.
 
     Args:
         labels: Integers, shape `(N,)` or `(N, 1)`, or one-hot or soft labels,
@@ -30,63 +64,100 @@ def class_ids(labels, num_classes=None, name="labels"):
     Raises:
         ValueError: If they are not labels of at most `num_classes` classes.
     """
-    labels = to_numpy(labels)
-    if labels.dtype.kind not in "biuf":
-        raise ValueError(
-            f"`{name}` must hold class numbers (0, 1, ...), one-hot or soft labels. Turn class "
-            "names into numbers first, e.g. with `np.unique(names, return_inverse=True)`. "
-            f"Received: an array of dtype {labels.dtype} and shape {labels.shape}"
-        )
+    labels = label_array(labels, name)
     if labels.ndim == 2 and labels.shape[1] > 1:
-        return _ids_of_rows(labels, num_classes, name), labels.shape[1]
+        return ids_of_shares(labels, num_classes, name), labels.shape[1]
     if labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1):
-        return _ids_of_integers(labels.reshape(-1), num_classes, name), None
+        return ids_of_numbers(labels.reshape(-1), num_classes, name), None
     raise ValueError(
         f"`{name}` must have shape (N,) or (N, 1) for integer labels, or (N, C) for one-hot or "
         f"soft ones. Received: shape {labels.shape}"
     )
 
 
-def _ids_of_rows(rows, num_classes, name):
-    if num_classes is not None and rows.shape[1] != num_classes:
+def ids_of_shares(
+    labels: np.ndarray, num_classes: int | None, name: str, start: int = 0
+) -> np.ndarray:
+    """Reads one-hot or soft labels `(..., C)` as class numbers, int64 `(...)`.
+
+    Args:
+        labels: An array of numbers of rank 2 or more.
+        num_classes: Number of classes C, or `None` to take any.
+        name: The argument to name in errors.
+        start: Where in the whole array the first of `labels` is, for errors.
+
+    Raises:
+        ValueError: If a row is no label, or there is not one column per class.
+    """
+    if num_classes is not None and labels.shape[-1] != num_classes:
         raise ValueError(
             f"One-hot or soft `{name}` must have one column per class. "
-            f"Received: shape {rows.shape}, num_classes={num_classes}"
+            f"Received: shape {labels.shape}, num_classes={num_classes}"
         )
-    shares = rows.astype("float64", copy=False)
+    shares = labels.astype("float64", copy=False)
     # Written so that a NaN fails.
-    is_label = (shares >= 0).all(axis=1) & (np.abs(shares.sum(axis=1) - 1) < _ROW_SUM_TOLERANCE)
+    is_one = np.abs(shares.sum(axis=-1) - 1) < SOFT_LABEL_TOLERANCE
+    is_label = (shares >= 0).all(axis=-1) & is_one
     if not is_label.all():
-        at = int(np.argmin(is_label))
+        at = _first(~is_label)
+        row = np.array2string(labels[at], threshold=10)
         raise ValueError(
             f"Each row of `{name}` must be one-hot or soft: shares >= 0 that sum to 1. "
             "Multi-label rows have no single class to count. "
-            f"Received: row {at} = {np.array2string(rows[at], threshold=10)}"
+            f"Received: row {_place(at, start)} = {row}"
         )
-    return shares.argmax(axis=1).astype("int64", copy=False)
+    return shares.argmax(axis=-1).astype("int64", copy=False)
 
 
-def _ids_of_integers(values, num_classes, name):
+def ids_of_numbers(
+    labels: np.ndarray, num_classes: int | None, name: str, start: int = 0
+) -> np.ndarray:
+    """Reads numbers as class numbers, int64 of the same shape.
+
+    Args:
+        labels: An array of numbers of rank 1 or more.
+        num_classes: Number of classes C, or `None` to take any.
+        name: The argument to name in errors.
+        start: Where in the whole array the first of `labels` is, for errors.
+
+    Raises:
+        ValueError: If one is not an integer from 0 to C - 1.
+    """
+
+    def received(is_bad):
+        at = _first(is_bad)
+        return f"Received: {name}[{_place(at, start)}]={labels[at]}"
+
     # Integral floats are class numbers: many pipelines cast all they carry to float32.
-    if values.dtype.kind == "f":
-        is_integer = np.isfinite(values) & (values == np.floor(values))
+    if labels.dtype.kind == "f":
+        is_integer = np.isfinite(labels) & (labels == np.floor(labels))
         if not is_integer.all():
-            at = int(np.argmin(is_integer))
             raise ValueError(
-                f"`{name}` must be integers (class numbers 0, 1, ...). "
-                f"Received: {name}[{at}]={values[at]}"
+                f"`{name}` must be integers (class numbers 0, 1, ...). {received(~is_integer)}"
             )
-    ids = values.astype("int64", copy=False)
-    if ids.size and ids.min() < 0:
-        at = int(np.argmin(ids))
+    if labels.size and labels.min() < 0:
         raise ValueError(
             f"`{name}` must not be negative. Leave samples without a class out before this call. "
-            f"Received: {name}[{at}]={ids[at]}"
+            f"{received(labels < 0)}"
         )
-    if num_classes is not None and ids.size and ids.max() >= num_classes:
-        at = int(np.argmax(ids))
+    # In the labels' own type: what int64 cannot hold must not wrap around first.
+    if num_classes is not None and labels.size and labels.max() >= num_classes:
         raise ValueError(
             f"`{name}` must be below the number of classes, {num_classes}: classes are numbered "
-            f"from 0. Received: {name}[{at}]={ids[at]}"
+            f"from 0. {received(labels >= num_classes)}"
         )
-    return ids
+    if num_classes is None and labels.size and labels.max() >= _MAX_CLASSES:
+        raise ValueError(
+            f"`{name}` must be class numbers 0, 1, ... without large gaps. Number the classes "
+            "first, e.g. with `np.unique(labels, return_inverse=True)`. "
+            f"{received(labels >= _MAX_CLASSES)}"
+        )
+    return labels.astype("int64", copy=False)
+
+
+def _first(is_bad):
+    return np.unravel_index(int(np.argmax(is_bad)), is_bad.shape)
+
+
+def _place(at, start):
+    return ", ".join(str(int(i)) for i in (at[0] + start, *at[1:]))

@@ -4,7 +4,7 @@ import importlib
 
 
 def import_optional(module, package, purpose):
-    """Imports `module`, or says which extra brings it.
+    """Imports `module`, or says how to install it.
 
     Args:
         module: Dotted name to import, e.g. `"sklearn.datasets"`.
@@ -22,5 +22,6 @@ def import_optional(module, package, purpose):
     except ImportError as error:
         # The cause stays attached: a package that is there but broken looks the same from here.
         raise ImportError(
-            f'{purpose} needs {package}: pip install "keras-lpl[data]". Received: {error}'
+            f"{purpose} needs {package}: pip install {package}. All that `keras_lpl.data` can use "
+            f'comes with "keras-lpl[data]". Received: {error}'
         ) from error

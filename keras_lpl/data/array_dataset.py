@@ -3,10 +3,15 @@
 NumPy alone: for every backend, and where TensorFlow is not installed.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import keras
+import numpy as np
 
 from keras_lpl.core import checks
 from keras_lpl.data._arrays import check_arrays
+from keras_lpl.data._reading import reading_of
 from keras_lpl.data.sampling import EpochDraws
 
 
@@ -21,18 +26,23 @@ class ArrayDataset(keras.utils.PyDataset):
     Pass `shuffle=False` to `fit`, whose own shuffling would change the order of
     the batches by Python's global random state.
 
-    An epoch is over when all its batches have been taken and Keras has called
-    `on_epoch_end`. So `evaluate` with this data set counts as an epoch, and the
-    batch that `fit` takes to build a model does not (except where one or two
-    batches are all there are). In a training loop of your own, iterate over the
-    data set, then call `on_epoch_end()`.
+    **Resuming.** The data set follows the epochs of `fit`. A run that
+    `keras.callbacks.BackupAndRestore` or `initial_epoch` continues is shown what
+    an uninterrupted one would have been shown, with no argument here; with
+    `steps_per_epoch`, too, if that divides the number of batches. A second `fit`
+    goes on where the first one ended. `evaluate` and `predict` show the current
+    epoch and do not count as one.
 
-    `x` is not copied, and no `workers` are taken: a batch is one NumPy
-    indexing.
+    **A training loop of your own** iterates over the data set, then calls
+    `on_epoch_end()`: the epoch is over if all its batches have been taken.
+
+    `x` is not copied. A batch is one NumPy indexing, so Keras's `workers` and
+    `use_multiprocessing` are not used, even if they are set.
 
     Args:
         x: Inputs of shape `(N, ...)`, rank 2 or more, of any numeric type.
-        y: Labels of shape `(N,)`, `(N, 1)` or `(N, C)`, passed on in their form.
+        y: Labels of shape `(N,)`, `(N, 1)` or `(N, C)`, or other targets of N rows,
+            passed on in their form.
         batch_size: Samples per batch. The last batch of an epoch has what is left.
         seed: Integer from 0 to 2**32 - 1.
         sampling: How often each class is drawn, with replacement:
@@ -43,12 +53,12 @@ class ArrayDataset(keras.utils.PyDataset):
             labels, and 0 to the largest of integer ones.
         shuffle: Whether every epoch has an order of its own. `False` shows the
             samples as they come, and does not go with `sampling`.
-        initial_epoch: Number of the first epoch, to go on with a training run
-            as if it had not been interrupted: the `initial_epoch` that `fit` is
-            given.
+        initial_epoch: Number of the first epoch, to go on with a training loop of your
+            own as if it had not been interrupted. `fit` needs none; if its first
+            epoch has a higher number, that one counts.
 
     Attributes:
-        epoch: Number of the current epoch.
+        epoch: Number of the current epoch. It can be set.
 
     Raises:
         ValueError: If an argument is out of range, `x` and `y` do not match, or `y`
@@ -70,20 +80,27 @@ class ArrayDataset(keras.utils.PyDataset):
     ```python
     model.fit(train, epochs=10, shuffle=False)
     ```
+
+    The same script, started again after an interruption, comes to the same weights:
+
+    ```python
+    backup = keras.callbacks.BackupAndRestore("backup")
+    model.fit(train, epochs=10, shuffle=False, callbacks=[backup])
+    ```
     """
 
     def __init__(
         self,
-        x,
-        y,
-        batch_size,
-        seed=0,
+        x: Any,
+        y: Any,
+        batch_size: int,
+        seed: int = 0,
         *,
-        sampling=None,
-        disturb_rate=0.0,
-        shuffle=True,
-        initial_epoch=0,
-    ):
+        sampling: str | None = None,
+        disturb_rate: float = 0.0,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+    ) -> None:
         super().__init__()
         self._x, y = check_arrays(x, y)
         self._batch_size = checks.integer(batch_size, "batch_size", minimum=1)
@@ -93,45 +110,130 @@ class ArrayDataset(keras.utils.PyDataset):
                 f"Leave one of them out. Received: shuffle={shuffle!r}, sampling={sampling!r}"
             )
         self._draws = EpochDraws(y, sampling, disturb_rate, seed, shuffle)
-        self.epoch = checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        self._drawn = None  # number, samples and places of labels of one epoch
-        self._is_open = False
+        self._drawn = {}  # by epoch: samples and places of labels
+        self._is_open = False  # a loop of one's own, between two calls of Keras's hooks
         self._taken = set()
+        self._fit = None  # the first epoch that `fit` trains, and the batch it begins with
+        self._first_of_fit = 0
+        self.epoch = checks.integer(initial_epoch, "initial_epoch", minimum=0)
 
-    def __len__(self):
+    @property
+    def epoch(self) -> int:
+        """Number of the current epoch."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._begin(checks.integer(value, "epoch", minimum=0))
+        self._is_new = True  # no epoch has been shown since
+
+    @property
+    def workers(self) -> int:
+        """Always 1: a batch is one NumPy indexing."""
+        return 1
+
+    @workers.setter
+    def workers(self, value: int) -> None:
+        pass
+
+    @property
+    def use_multiprocessing(self) -> bool:
+        """Always `False`: a batch is one NumPy indexing."""
+        return False
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value: bool) -> None:
+        pass
+
+    def __len__(self) -> int:
         return -(-len(self._x) // self._batch_size)
 
-    def __getitem__(self, index):
-        start = range(0, len(self._x), self._batch_size)[index]
-        samples, places = self._of_epoch(self.epoch)
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        index = range(len(self))[index]
+        epoch, batch = divmod(self._start + index, len(self))
+        samples, places = self._of_epoch(epoch)
         # After the epoch is read, which ends when the last batch is added. On TensorFlow, batches
         # are taken ahead from a thread, even after `on_epoch_end` if the pass goes on.
         if self._is_open or self._taken:
-            self._taken.add(start)
-        part = slice(start, start + self._batch_size)
+            self._taken.add(index)
+        part = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
         return self._x[samples[part]], self._draws.labels[places[part]]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         self.on_epoch_begin()
         return super().__iter__()
 
-    def on_epoch_begin(self):
-        self._is_open = True
+    def on_epoch_begin(self) -> None:
+        reading = reading_of(self)
+        if reading is None:
+            self._is_open = True
+            if not self._taken:
+                self._begin(self._epoch)
+        elif reading.epoch is not None:
+            if self._fit is None:
+                self._fit = reading.epoch, self._position(reading)
+            self._follow(reading, reading.epoch)
 
-    def on_epoch_end(self):
-        # Keras calls this before training, too, and after a batch that it takes to build the
-        # model; and with `steps_per_epoch`, a pass over the data may take several of its epochs.
+    def on_epoch_end(self) -> None:
+        reading = reading_of(self)
+        if reading is None:
+            self._count()
+        elif reading.epoch is not None:
+            self._follow(reading, reading.epoch + 1)
+        elif reading.method == "fit":
+            # It calls this before training, too, when its argument is still what it was.
+            self._fit, self._first_of_fit = None, reading.initial_epoch
+            self._taken.clear()
+            self._is_open = False
+
+    def _position(self, reading):
+        """The batch that `fit` begins with, counted from the first one of epoch 0 on."""
+        own = self._epoch * len(self)
+        # Epochs that `fit` leaves out because an interrupted run has had them. If this data set was
+        # used before, its own epochs lie before those; if not, they may be the ones left out.
+        first = reading.epoch if self._is_new else min(self._first_of_fit, reading.epoch)
+        if own < _batches_of(first, reading.steps, len(self))[1]:
+            return _batches_of(reading.epoch, reading.steps, len(self))[1]
+        return own + _batches_of(reading.epoch - first, reading.steps, len(self))[1]
+
+    def _follow(self, reading, epoch):
+        """Lets the next batches be those of an epoch of `fit`."""
+        first, position = self._fit
+        passed, taken = _batches_of(epoch - first, reading.steps, len(self))
+        self._start = position + passed
+        self._epoch = (position + taken) // len(self)
+        self._is_new = False
+
+    def _count(self):
         is_over = self._is_open and len(self._taken) == len(self)
         if is_over:
-            self.epoch += 1
+            self._begin(self._epoch + 1)
         if is_over or not self._is_open:
             self._taken.clear()
         self._is_open = False
 
+    def _begin(self, epoch):
+        """Lets the next batches be those of `epoch`."""
+        self._epoch = epoch
+        self._start = epoch * len(self)  # what index 0 stands for, counted from epoch 0 on
+        self._is_new = False
+
     def _of_epoch(self, epoch):
         # A single assignment: threads may draw the same twice, and never see half of it.
-        drawn = self._drawn
-        if drawn is None or drawn[0] != epoch:
+        if epoch not in (drawn := self._drawn):
             samples, places, _ = self._draws(epoch)
-            self._drawn = drawn = epoch, samples, places
-        return drawn[1:]
+            # A pass that a resumed `fit` begins in the middle of an epoch ends in the next one.
+            kept = {other: drawn[other] for other in drawn if abs(other - epoch) == 1}
+            self._drawn = drawn = {**kept, epoch: (samples, places)}
+        return drawn[epoch]
+
+
+def _batches_of(epochs, steps, num_batches):
+    """The batches in whole passes of some epochs of `fit`, and in all of them.
+
+    With `steps_per_epoch`, a pass over the data takes several epochs, of which the last may be a
+    short one: Keras does not take batches of two passes in one epoch.
+    """
+    steps = min(steps or num_batches, num_batches)
+    passes, rest = divmod(epochs, -(-num_batches // steps))
+    return passes * num_batches, passes * num_batches + rest * steps

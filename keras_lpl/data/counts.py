@@ -1,76 +1,396 @@
-"""How many training samples each class has."""
+"""Numbers of training samples in each class."""
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from keras_lpl.core import checks
-from keras_lpl.data._labels import class_ids, to_numpy
+from keras_lpl.data._labels import ids_of_numbers, ids_of_shares, label_array
 
 _INFINITE_CARDINALITY = -1  # tf.data.INFINITE_CARDINALITY, without importing TensorFlow
+_CHUNK = 2**22  # labels that are looked at at once: a copy of them takes 32 MiB
 
 
-def class_counts(source, num_classes=None):
+def class_counts(
+    source: Any,
+    num_classes: int | None = None,
+    *,
+    multi_label: bool = False,
+    one_hot: bool | None = None,
+    ignore_class: int | None = None,
+    output: str | int | None = None,
+) -> np.ndarray:
     """Counts the training samples of each class.
 
-    What every loss here takes as `class_counts`. The result is in the order of
-    the class numbers; nothing needs to be sorted.
+    This is what every loss takes as `class_counts`. The result is in the order of
+    the class numbers; nothing needs to be sorted. Each pixel of a mask and each
+    token of a sequence counts as a sample.
+
+    | labels | shape | counts |
+    | --- | --- | --- |
+    | class numbers, of samples, pixels, tokens | `(...)` or `(..., 1)` | `(C,)` |
+    | one-hot or soft | `(..., C)` | `(C,)` |
+    | 0 and 1, for a model with one logit | `(...)` or `(..., 1)` | `(2,)`: negatives, positives |
+    | multi-hot, with `multi_label=True` | `(..., L)` | `(L, 2)`: the same for each label |
+
+    Class numbers and one-hot labels are told apart by all their values, never by
+    a length that happens to match. Labels of rank 2 or more are
+    - class numbers, if an integer other than 0 and 1 is among them;
+    - one-hot or soft, if the numbers along the last axis always sum to 1;
+    - else refused, as long as `num_classes=2`, `one_hot=False` or
+      `multi_label=True` does not say what their zeros and ones are.
 
     A data set is read to its end once, its inputs included, so counting labels
     that are at hand as an array is the faster way. Sample weights are not used.
 
     Args:
         source: One of
-            - labels: integers, shape `(N,)` or `(N, 1)`, or one-hot or soft
-              labels, shape `(N, C)`; a list, NumPy array or tensor. A soft label
-              counts once, for the class of its largest share;
-            - a `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`, batched
-              or not;
-            - a `keras.utils.PyDataset`, a torch `DataLoader`, or anything else
-              that can be iterated more than once and gives such tuples. If it
-              never ends, neither does counting, except where it says so
-              (`tf.data`, `PyDataset`): that is an error.
-        num_classes: Number of classes C. Defaults to the number of columns of
-            one-hot labels, and to the largest label plus one otherwise: give it
-            if the last classes may have no sample at all.
+            - labels: a list, NumPy array or tensor of numbers or booleans, in a form
+              of the table. A soft label counts once, for the class of its
+              largest share, the lowest-numbered of equals;
+            - a tuple `(x, y)` or `(x, y, sample_weight)` of arrays;
+            - a `tf.data.Dataset` of such tuples, batched or not;
+            - a `keras.utils.PyDataset`, a torch `DataLoader`, a list of batches, or
+              anything else that can be iterated more than once and gives such
+              tuples. If it never ends, neither does counting, except where it
+              says so (`tf.data`, `PyDataset`): that is an error.
+        num_classes: Number of classes C; with `multi_label=True`, of labels L. Defaults
+            to the number of columns of one-hot labels, and to the largest label
+            plus one otherwise: give it if the last classes may have no sample at all.
+        multi_label: Whether the labels are multi-hot, each sample having any number of
+            the L labels. A share above 1/2 counts as positive.
+        one_hot: Whether the last axis of the labels is that of the classes. `None`
+            looks at the labels, as above.
+        ignore_class: A class number that is not counted, such as that of padding or of
+            an image's unlabelled pixels; it need not be in [0, C). With
+            `multi_label=True`, the value that is not counted.
+        output: For a model of several outputs, which labels to count: a key if they
+            come as a dict, an index if they come as a list.
 
     Returns:
-        int64 array of shape `(C,)`. A class that never occurs has 0; the losses
-        refuse such counts, as its prior is not defined.
+        int64 array of shape `(C,)`, or `(L, 2)` with `multi_label=True`. A class that
+        never occurs has 0; the losses refuse such counts, as its prior is not
+        defined.
 
     Raises:
         ValueError: If a label is not an integer, is negative, or is not below
-            `num_classes`; if there are no labels; if the source is infinite.
+            `num_classes`; if there are no labels; if their form is not clear; if
+            the source is infinite.
         TypeError: If the source is none of the above, or a generator, which
             counting would use up.
 
-    Example:
+    Examples:
 
     >>> import numpy as np
     >>> from keras_lpl.data import class_counts
     >>> class_counts(np.array([0, 2, 0, 1, 0]), num_classes=4)
     array([3, 1, 1, 0])
+
+    Two masks of 2 x 2 pixels, one of them without a label:
+
+    >>> masks = np.array([[[0, 0], [2, 255]], [[0, 1], [0, 0]]], "uint8")
+    >>> class_counts(masks, ignore_class=255)
+    array([5, 1, 1])
+
+    Three samples with two labels each:
+
+    >>> class_counts([[0, 1], [1, 1], [0, 1]], multi_label=True)
+    array([[2, 1],
+           [0, 3]])
+
+    Labels of two outputs:
+
+    >>> y = {"shape": np.array([0, 1, 1]), "colour": np.array([2, 0, 1])}
+    >>> class_counts((np.zeros((3, 8)), y), output="shape")
+    array([1, 2])
     """
     if num_classes is not None:
         num_classes = checks.integer(num_classes, "num_classes", minimum=1)
-    if _is_labels(source):
-        batches, name = [source], "labels"
+    ignore_class = _check_ignore_class(ignore_class)
+    if multi_label:
+        if one_hot is not None:
+            raise ValueError(
+                "`one_hot` is for labels of one class; multi-hot ones have no such choice. Leave "
+                f"it out. Received: multi_label={multi_label}, one_hot={one_hot!r}"
+            )
+        tally = _MultiLabelTally(num_classes, ignore_class)
     else:
-        batches, name = _label_batches(source), "y"
-
-    counts = np.zeros(num_classes or 0, dtype="int64")
-    for labels in batches:
-        ids, width = class_ids(labels, num_classes, name)
-        # From here on, every batch must have these columns and no larger label.
-        num_classes = num_classes or width
-        seen = np.bincount(ids, minlength=max(len(counts), width or 0))
-        seen[: len(counts)] += counts
-        counts = seen
+        tally = _ClassTally(num_classes, one_hot, ignore_class)
+    for labels, is_batch, name in _label_arrays(source, output):
+        for start, part in _chunks(labels):
+            tally.add(part, is_batch, name, start)
+    counts = tally.counts()
     if not counts.any():
-        raise ValueError(f"There are no labels to count. Received: source={_describe(source)}")
-    return counts.astype("int64", copy=False)
+        raise ValueError(_nothing_to_count(source, ignore_class))
+    return counts
+
+
+class _ClassTally:
+    """Counts labels as class numbers and as one-hot rows, until all have been seen.
+
+    A part of them decides nothing: the first masks of a data set may well hold 0 and 1 alone, with
+    a single 1 in each row.
+    """
+
+    def __init__(self, num_classes, one_hot, ignore_class):
+        self._num_classes = num_classes
+        self._one_hot = one_hot
+        self._ignore_class = ignore_class
+        self._by_number = np.zeros(num_classes or 0, "int64")
+        self._by_row = np.zeros(0, "int64")
+        self._not_numbers = None  # the error that shows that they are not class numbers
+        self._not_rows = None  # the error that shows that they are not one-hot
+        self._widths = set()  # lengths of the last axis, of labels of rank 2 or more
+        self._is_flat = True  # nothing but rank 1: batches of class numbers, or single samples
+        self._is_float = False
+        self._has_fractions = False
+        self._has_other_integers = False  # than 0 and 1
+        self._name, self._shape = "labels", ()
+
+    def add(self, labels, is_batch, name, start):
+        if labels.size == 0:
+            return
+        self._name = name
+        self._shape = labels.shape
+        numbers = rows = labels
+        if labels.ndim > 1 and labels.shape[-1] == 1:
+            numbers = labels.reshape(labels.shape[:-1])
+        elif labels.ndim == 1 and is_batch is not True:
+            rows = labels[None]
+        self._is_flat = self._is_flat and labels.ndim == 1 and is_batch is not False
+        self._is_float = self._is_float or labels.dtype.kind == "f"
+        if rows.ndim > 1 and rows.shape[-1] > 1:
+            self._widths.add(rows.shape[-1])
+        self._look_at(labels)
+        if self._one_hot is not True and self._not_numbers is None:
+            self._add_numbers(numbers, name, start)
+        if self._one_hot is not False and self._not_rows is None:
+            self._add_rows(rows, name, start)
+
+    def _look_at(self, labels):
+        if labels.dtype.kind == "b":
+            if self._num_classes is None and len(self._by_number) < 2:
+                self._by_number = _padded(self._by_number, 2)
+            return
+        if labels.dtype.kind == "f":
+            is_fraction = ~(labels == np.floor(labels))  # a NaN is none of the classes either
+            self._has_fractions = self._has_fractions or bool(is_fraction.any())
+            labels = labels[~is_fraction]
+        if not self._has_other_integers and labels.size:
+            self._has_other_integers = bool(labels.min() < 0 or labels.max() > 1)
+
+    def _add_numbers(self, labels, name, start):
+        if self._ignore_class is not None:
+            is_kept = labels != self._ignore_class
+            # Only where all are kept can an error say where a label is.
+            labels = labels if is_kept.all() else labels[is_kept]
+        if self._num_classes == 2 and labels.dtype.kind == "f":
+            # The soft labels of a model with one logit.
+            is_share = (labels >= 0) & (labels <= 1)
+            labels = np.where(is_share, labels > 0.5, labels)
+        try:
+            ids = ids_of_numbers(labels, self._num_classes, name, start)
+        except ValueError as error:
+            self._not_numbers = error
+        else:
+            self._by_number = _added(self._by_number, ids)
+
+    def _add_rows(self, labels, name, start):
+        try:
+            if labels.ndim < 2 or labels.shape[-1] == 1:
+                raise ValueError(
+                    f"One-hot or soft `{name}` must have one column per class, of shape (..., C) "
+                    f"with C of at least 2. Received: shape {labels.shape}"
+                )
+            if len(self._widths) > 1:
+                raise ValueError(
+                    f"One-hot or soft `{name}` must all have as many columns as there are classes. "
+                    f"Received: last axes of length {sorted(self._widths)}"
+                )
+            ids = ids_of_shares(labels, None, name, start)
+        except ValueError as error:
+            self._not_rows = error
+        else:
+            if self._ignore_class is not None:
+                ids = ids[ids != self._ignore_class]
+            self._by_row = _added(_padded(self._by_row, labels.shape[-1]), ids)
+
+    def counts(self):
+        """The counts, int64 `(C,)`.
+
+        Raises:
+            ValueError: If the labels have no such form, or more than one.
+        """
+        if self._are_rows():
+            if self._not_rows is not None:
+                raise self._not_rows
+            if self._num_classes not in (None, *self._widths):
+                raise ValueError(
+                    f"One-hot or soft `{self._name}` must have one column per class; class numbers "
+                    "that look so need `one_hot=False`. "
+                    f"Received: shape {self._shape}, num_classes={self._num_classes}"
+                )
+            return self._by_row
+        if self._not_numbers is not None:
+            raise self._not_numbers
+        return self._by_number
+
+    def _are_rows(self):
+        """Whether the last axis is that of the classes."""
+        if self._one_hot is not None:
+            return self._one_hot
+        if not self._widths:
+            return False
+        are_rows = self._not_rows is None
+        if self._is_flat and (self._is_float or not are_rows):
+            # One-hot labels are floats almost always, and float class numbers almost never sum to 1
+            # in every batch.
+            return are_rows
+        if self._is_flat:
+            raise ValueError(
+                f"`{self._name}` may be batches of class numbers (`one_hot=False`), or the one-hot "
+                "labels of single samples (`one_hot=True`): there are as many as inputs, and all "
+                f"sum to 1. Received: shape {self._shape}"
+            )
+        if self._has_fractions:
+            # Fractions are no class numbers, except of a model with one logit.
+            is_one_logit = self._not_numbers is None and self._widths != {2}
+            return are_rows or not is_one_logit
+        if self._has_other_integers:
+            return False
+        if are_rows:
+            if self._ignore_class in (0, 1):
+                raise ValueError(
+                    f"`{self._name}` hold only 0 and 1 and sum to 1 along the last axis: they may "
+                    "be one-hot (`one_hot=True`), or class numbers (`one_hot=False`) as "
+                    f"`ignore_class` suggests. Received: shape {self._shape}, "
+                    f"ignore_class={self._ignore_class}"
+                )
+            return True
+        has_other_width = self._num_classes is not None and self._widths != {self._num_classes}
+        if has_other_width or self._ignore_class is not None or len(self._widths) > 1:
+            return False
+        received = str(self._not_rows).rpartition("Received: ")[-1]
+        raise ValueError(
+            f"`{self._name}` hold only 0 and 1, and are not one-hot. Say what they are: class "
+            "numbers of two classes, such as a mask (`num_classes=2`, or `one_hot=False`), or "
+            "multi-hot labels, of which a sample may have several (`multi_label=True`). "
+            f"Received: shape {self._shape}, {received}"
+        )
+
+
+class _MultiLabelTally:
+    """Counts negatives and positives of each label."""
+
+    def __init__(self, num_labels, ignored):
+        self._num_labels = num_labels
+        self._ignored = ignored
+        self._counts = None
+
+    def add(self, labels, is_batch, name, start):
+        if labels.ndim == 1 and is_batch is not True:
+            labels = labels[None]
+        if labels.size == 0:
+            return
+        if labels.ndim < 2 or self._num_labels not in (None, labels.shape[-1]):
+            of = "L" if self._num_labels is None else f"L={self._num_labels}"
+            raise ValueError(
+                f"With `multi_label=True`, `{name}` must have shape (..., {of}), one column per "
+                f"label. Received: shape {labels.shape}"
+            )
+        self._num_labels = labels.shape[-1]
+        is_kept = np.ones(labels.shape, bool) if self._ignored is None else labels != self._ignored
+        is_bad = is_kept & ~((labels >= 0) & (labels <= 1))
+        if is_bad.any():
+            at = np.unravel_index(int(np.argmax(is_bad)), is_bad.shape)
+            place = ", ".join(str(int(i)) for i in (at[0] + start, *at[1:]))
+            raise ValueError(
+                f"With `multi_label=True`, `{name}` must be 0, 1 or a share in between; "
+                "`ignore_class` leaves one other value out. "
+                f"Received: {name}[{place}]={labels[at]}"
+            )
+        leading = tuple(range(labels.ndim - 1))
+        positives = (is_kept & (labels > 0.5)).sum(axis=leading)
+        counts = np.stack([is_kept.sum(axis=leading) - positives, positives], axis=-1)
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def counts(self):
+        """The counts, int64 `(L, 2)`."""
+        if self._counts is None:
+            return np.zeros((self._num_labels or 0, 2), "int64")
+        return self._counts.astype("int64", copy=False)
+
+
+def _added(counts, ids):
+    seen = np.bincount(ids.reshape(-1), minlength=len(counts)).astype("int64", copy=False)
+    return seen + _padded(counts, len(seen))
+
+
+def _padded(counts, size):
+    return np.pad(counts, (0, max(0, size - len(counts))))
+
+
+def _chunks(labels):
+    """Yields `(start, part)` of a large array, so that copies of it stay small."""
+    if labels.ndim == 0 or labels.size <= _CHUNK:
+        yield 0, labels
+        return
+    step = max(1, _CHUNK * len(labels) // labels.size)
+    for start in range(0, len(labels), step):
+        yield start, labels[start : start + step]
+
+
+def _check_ignore_class(value):
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise ValueError(f"`ignore_class` must be an integer. Received: ignore_class={value!r}")
+    return int(value)
+
+
+# --- Where labels are ------------------------------------------------------------------------
+
+
+def _label_arrays(source, output):
+    """Yields `(labels, is_batch, name)`: arrays, and whether the first axis is that of a batch.
+
+    `is_batch` is None where that is not known, and matters for labels of rank 1 alone.
+    """
+    if isinstance(source, Mapping):
+        for labels in _arrays_of_labels(_picked(source, output, "source"), "labels"):
+            yield labels, True, "labels"
+    elif _is_pair(source, output):
+        _, y = _unpack(source, output)
+        yield label_array(_without_padding(y), "y"), True, "y"
+    elif _is_labels(source):
+        labels = source if output is None else _picked(source, output, "source")
+        for part in _arrays_of_labels(labels, "labels"):
+            yield part, True, "labels"
+    else:
+        elements, is_batch = _elements(source, output)
+        for element in elements:
+            x, y = _unpack(element, output)
+            labels = label_array(_without_padding(y), "y")
+            if labels.ndim == 0:
+                yield labels[None], True, "y"
+            else:
+                yield labels, is_batch or _may_be_batch(x, len(labels)), "y"
+
+
+def _is_pair(source, output):
+    """Whether it is `(x, y)` or `(x, y, sample_weight)`, and no tuple of batches or of labels."""
+    if not isinstance(source, tuple) or len(source) not in (2, 3) or not _holds_arrays(source[0]):
+        return False
+    if not isinstance(source[0], (list, tuple)) or output is not None:
+        return True
+    # Several inputs; or a batch, and then another one follows.
+    return not (isinstance(source[1], (list, tuple)) and _holds_arrays(source[1]))
 
 
 def _is_labels(source):
-    if hasattr(source, "__array__") or isinstance(source, range):
+    if hasattr(source, "__array__") or hasattr(source, "flat_values") or isinstance(source, range):
         return True
     if not isinstance(source, (list, tuple)):
         return False
@@ -79,44 +399,71 @@ def _is_labels(source):
         len(source)
         and isinstance(source[0], (list, tuple))
         and len(source[0]) in (2, 3)
-        and len(getattr(source[0][0], "shape", ())) > 0
+        and _holds_arrays(source[0][0])
     )
 
 
-def _label_batches(source):
-    """Yields labels of shape (B,), (B, 1) or (B, C), batch by batch."""
-    if hasattr(source, "element_spec") and hasattr(source, "cardinality"):
-        elements = _tf_elements(source)
-        batched = _tf_is_batched(source)
-    elif hasattr(source, "num_batches"):
-        elements = _py_dataset_elements(source)
-        batched = True
-    elif _is_sequence(source):
-        # A map-style data set, or a list of batches.
-        elements = (source[i] for i in range(len(source)))
-        batched = None
-    elif not isinstance(source, (dict, str)) and _is_reiterable(source):
-        elements = source
-        # A torch DataLoader with batch_size=None gives what its data set gives.
-        batched = True if getattr(source, "batch_size", None) is not None else None
-    else:
-        raise TypeError(
-            "`source` must be an array of labels, or a data set of (x, y) that can be iterated "
-            "more than once: a generator or iterator would be used up by counting. Pass the "
-            f"labels, or the data set it came from. Received: source={_describe(source)}"
+def _holds_arrays(value):
+    if isinstance(value, Mapping):
+        return True
+    if isinstance(value, (list, tuple)):
+        return bool(value) and _holds_arrays(value[0])
+    return len(getattr(value, "shape", ())) > 0
+
+
+def _arrays_of_labels(labels, name):
+    """Returns a list of arrays: one, or one for each sequence where their lengths differ."""
+    labels = _without_padding(labels)
+    is_nested = isinstance(labels, (list, tuple)) and any(
+        isinstance(part, (list, tuple)) or len(getattr(part, "shape", ())) for part in labels
+    )
+    if not is_nested:
+        array = label_array(labels, name)
+        if array.ndim == 0:
+            raise ValueError(
+                f"`{name}` must be an array of labels, of shape (N,) or more. Received: a single "
+                f"number, {array}"
+            )
+        return [array]
+    parts = [label_array(part, name) for part in labels]
+    if len({part.shape for part in parts}) == 1:
+        return [np.stack(parts)]
+    if len({part.ndim for part in parts}) > 1:
+        shapes = ", ".join(str(part.shape) for part in parts[:3])
+        raise ValueError(
+            f"`{name}` must be labels alone, all of the same rank. Inputs and labels go together "
+            f"in a tuple, `(x, y)`. Received: {len(parts)} arrays, of shapes {shapes}"
+            f"{', ...' if len(parts) > 3 else ''}"
         )
-    for element in elements:
-        x, y = _unpack(element)
-        yield _as_batch(x, to_numpy(y), batched)
+    return [part[None] for part in parts]
 
 
-def _is_reiterable(source):
-    return hasattr(source, "__iter__") and not hasattr(source, "__next__")
+def _without_padding(labels):
+    """The values of a ragged tensor; everything else as it is."""
+    return getattr(labels, "flat_values", labels)
 
 
-def _is_sequence(source):
-    has_items = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-    return has_items and not isinstance(source, (dict, str))
+def _elements(source, output):
+    """Returns what a data set gives, and True if it says that these are batches, else None."""
+    if hasattr(source, "element_spec") and hasattr(source, "cardinality"):
+        return _tf_elements(source), _tf_is_batched(source, output)
+    if hasattr(source, "num_batches"):
+        return _py_dataset_elements(source), True
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__") and not _is_text(source):
+        # A map-style data set, or a list of batches.
+        return (source[i] for i in range(len(source))), None
+    # A torch DataLoader with batch_size=None gives what its data set gives.
+    if hasattr(source, "__iter__") and not hasattr(source, "__next__") and not _is_text(source):
+        return source, True if getattr(source, "batch_size", None) is not None else None
+    raise TypeError(
+        "`source` must be an array of labels, or a data set of (x, y) that can be iterated "
+        "more than once: a generator or iterator would be used up by counting. Pass the "
+        f"labels, or the data set it came from. Received: source={_describe(source)}"
+    )
+
+
+def _is_text(source):
+    return isinstance(source, (str, bytes))
 
 
 def _tf_elements(dataset):
@@ -128,11 +475,11 @@ def _tf_elements(dataset):
     return dataset
 
 
-def _tf_is_batched(dataset):
+def _tf_is_batched(dataset, output):
     # An axis of unknown length is the batch: `.batch()` without `drop_remainder` makes one.
     spec = dataset.element_spec
-    if isinstance(spec, (list, tuple)) and len(spec) > 1:
-        shape = getattr(spec[1], "shape", None)
+    if isinstance(spec, (list, tuple)) and len(spec) in (2, 3):
+        shape = getattr(_picked(spec[1], output, "y"), "shape", None)
         if shape is not None and shape.rank == 1 and shape[0] is None:
             return True
     return None
@@ -148,7 +495,8 @@ def _py_dataset_elements(dataset):
     return (dataset[i] for i in range(num_batches))
 
 
-def _unpack(element):
+def _unpack(element, output):
+    """Returns the inputs of `(x, y)` or `(x, y, sample_weight)`, and the labels of one output."""
     if not isinstance(element, (list, tuple)) or len(element) not in (2, 3):
         held = f"a dict with keys {sorted(element)}" if isinstance(element, dict) else ""
         raise ValueError(
@@ -156,37 +504,47 @@ def _unpack(element):
             "them. Map other forms to this one first. "
             f"Received: {held or _describe(element)}"
         )
-    y = element[1]
-    if isinstance(y, dict) or (
-        isinstance(y, (list, tuple)) and any(getattr(part, "shape", ()) for part in y)
-    ):
-        raise ValueError(
-            "Each element of `source` must have one array of labels. Pick one output first. "
-            f"Received: y={_describe(y)}"
-        )
-    return element[0], y
+    return element[0], _picked(element[1], output, "y")
 
 
-def _as_batch(x, y, batched):
-    """Adds the batch axis that an unbatched sample lacks.
-
-    Only rank 1 leaves a choice: B class numbers, or the one-hot label of one sample. Inputs and
-    labels of a batch agree in their first axis.
-    """
-    if y.ndim == 0:
-        return y[None]
-    if y.ndim > 1 or batched:
+def _picked(y, output, name):
+    """Returns the labels of one output; if there is only one, it need not be named."""
+    if isinstance(y, Mapping):
+        keys, kind = list(y), "a key"
+    elif isinstance(y, (list, tuple)) and any(len(getattr(part, "shape", ())) for part in y):
+        keys, kind = list(range(len(y))), "an index"
+    elif output is None:
         return y
-    while isinstance(x, (dict, list, tuple)) and len(x):
-        x = next(iter(x.values())) if isinstance(x, dict) else x[0]
-    x_shape = tuple(getattr(x, "shape", ()))
-    same_length = bool(x_shape) and x_shape[0] == y.shape[0]
-    # One-hot rows are floats almost always, and float class numbers almost never sum to 1.
-    one_hot = y.dtype.kind == "f" and len(y) > 1 and abs(float(y.sum()) - 1) < 1e-2
-    return y if same_length and not one_hot else y[None]
+    else:
+        raise ValueError(
+            f"`output` picks from several outputs, in a dict or a list, and `{name}` is one array "
+            f"of labels. Leave `output` out. Received: output={output!r}"
+        )
+    if output is None and len(keys) == 1:
+        output = keys[0]
+    if output not in keys:
+        raise ValueError(
+            f"`{name}` holds one array of labels for each of several outputs: pick one with "
+            f"`output`, {kind} of {keys}. Received: output={output!r}"
+        )
+    return y[output]
+
+
+def _may_be_batch(x, length):
+    """False where inputs and labels differ in length, and so are those of a single sample."""
+    while isinstance(x, Mapping) or (isinstance(x, (list, tuple)) and x and _holds_arrays(x[0])):
+        x = next(iter(x.values()), None) if isinstance(x, Mapping) else x[0]
+    if isinstance(x, (list, tuple)):
+        return None if len(x) == length else False
+    shape = tuple(getattr(x, "shape", ()))
+    return None if shape and shape[0] == length else False
+
+
+def _nothing_to_count(source, ignore_class):
+    ignored = "" if ignore_class is None else f" other than ignore_class={ignore_class}"
+    advice = "" if _is_labels(source) else " A data set that has been read to its end gives none."
+    return f"There are no labels to count{ignored}.{advice} Received: source={_describe(source)}"
 
 
 def _describe(value):
-    text = repr(value)
-    shown = text if len(text) <= 80 else text[:77] + "..."
-    return f"{shown} (of type {type(value).__name__})"
+    return f"{checks.shortened(value, 80)} (of type {type(value).__name__})"

@@ -76,7 +76,8 @@ def long_tail_indices(labels, counts, seed=0):
         labels: Labels of the full set: integers `(N,)` or `(N, 1)`, or one-hot
             or soft `(N, C)`.
         counts: Number of samples wanted of each class, shape `(C,)`, in the order
-            of the class numbers; see `long_tail_counts`. 0 leaves a class out.
+            of the class numbers, or a mapping from class numbers to numbers of
+            samples; see `long_tail_counts`. 0 leaves a class out.
         seed: Integer from 0 to 2**32 - 1; or `None` to take the first `counts[c]`
             of each class in the order they have, for sets that are already
             shuffled and must be cut at a fixed place.
@@ -131,10 +132,13 @@ def _check_imbalance_factor(value):
 
 
 def _check_counts(counts):
-    values = np.asarray(counts)
-    if values.ndim != 1 or values.size == 0 or values.dtype.kind not in "iu" or values.min() < 0:
+    values = checks.in_class_order(counts, "counts")
+    are_counts = [
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 0 for n in values
+    ]
+    if not values or not all(are_counts):
         raise ValueError(
             "`counts` must be a list of integers >= 0, one per class, of shape (C,). "
-            f"Received: counts={counts!r}"
+            f"Received: counts={checks.shortened(counts)}"
         )
-    return values
+    return [int(n) for n in values]

@@ -17,7 +17,7 @@ et al., "DisturbLabel: Regularizing CNN on the Loss Layer", CVPR 2016.
 import numpy as np
 
 from keras_lpl.core import checks
-from keras_lpl.data._labels import class_ids, to_numpy
+from keras_lpl.data._labels import class_ids, label_array
 
 SAMPLINGS = ("class_balanced", "reversed", "instance")
 
@@ -136,9 +136,10 @@ def disturb_labels(labels, num_classes, rate, seed=0):
     num_classes = checks.integer(num_classes, "num_classes", minimum=2)
     rate = checks.number(rate, "rate", minimum=0, maximum=1)
     seed = checks.seed(seed)
-    labels = to_numpy(labels)
+    labels = label_array(labels, "labels")
     _, width = class_ids(labels, num_classes)
-    if width is None and np.asarray(num_classes - 1).astype(labels.dtype) != num_classes - 1:
+    classes = np.arange(num_classes)
+    if width is None and (classes.astype(labels.dtype) != classes).any():
         raise ValueError(
             "`labels` must be of a dtype that can hold every class, such as int64. "
             f"Received: dtype {labels.dtype}, num_classes={num_classes}"

@@ -1,10 +1,15 @@
 """Data sets as four NumPy arrays, with a long-tailed training part on request."""
 
+import importlib
 import math
 import os
+import zipfile
+import zlib
 
+import keras
 import numpy as np
 
+from keras_lpl.core import checks
 from keras_lpl.data._labels import class_ids
 from keras_lpl.data._optional import import_optional
 from keras_lpl.data.long_tail import long_tail_counts, long_tail_indices
@@ -14,9 +19,21 @@ _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _DIGITS_TEST_PER_CLASS = 40
 _DIGITS_SPLIT_SEED = 0
 _TFDS_BATCH_SIZE = 1000  # only to read faster than image by image
+# What an .npz file may unpack to: no images shrink to a hundredth, and small files do no harm.
+_MAX_RATIO = 100
+_MAX_BYTES = 2**28
 
 
-def load(name, imbalance_factor=None, seed=0, data_dir=None, *, max_count=None):
+def load(
+    name: str | os.PathLike,
+    imbalance_factor: float | None = None,
+    seed: int | None = 0,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    max_count: int | None = None,
+    max_bytes: int | None = None,
+    follow_links: bool = False,
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Loads a data set; with `imbalance_factor`, its training part long-tailed.
 
     The training part is cut down to `long_tail_counts(C, max_count,
@@ -30,8 +47,10 @@ def load(name, imbalance_factor=None, seed=0, data_dir=None, *, max_count=None):
               images of each class, the same ones for every `seed`, so that runs
               with different seeds can be compared; the other 1,397 are for
               training, 134 to 143 of a class.
-            - `"cifar10"`, `"cifar100"`: from TensorFlow Datasets, which downloads
-              them once. uint8 `(N, 32, 32, 3)`.
+            - `"cifar10"`, `"cifar100"`: from TensorFlow Datasets, or, where that is not
+              installed, from `keras.datasets`, which both download them once. uint8
+              `(N, 32, 32, 3)`. The two have the images in another order, so one
+              `seed` picks other images of each.
             - path of an `.npz` file with `x_train`, `y_train`, `x_test`, `y_test`;
               `x` comes back as stored.
             - path of a folder with `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
@@ -44,19 +63,24 @@ def load(name, imbalance_factor=None, seed=0, data_dir=None, *, max_count=None):
             of each class, for sources whose order is already shuffled and agreed
             upon.
         data_dir: Where TensorFlow Datasets keeps its files (it has a default), or
-            what a relative path is relative to. Not used by `"digits"`.
+            what a relative path is relative to. Not used by `"digits"`, and refused
+            by `keras.datasets`.
         max_count: Training images of class 0 in the long-tailed set. Defaults to
             all that class 0 has (of the digits: to the size of the smallest
             class), so a source that is itself a long tail of factor 10 gives
             any factor from 10 up as if cut from the full set.
+        max_bytes: What the arrays of an `.npz` file may unpack to. Defaults to 100
+            times the size of the file, or 256 MiB if that is more: a file that
+            unpacks to more than that was made to fill the memory.
+        follow_links: Whether links inside an image folder may lead out of it.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: NumPy arrays; labels are int64 of
         shape `(N,)`.
 
     Raises:
-        ValueError: If the name is unknown, a source is malformed, or a class has
-            too few images for the factor.
+        ValueError: If the name is unknown, a source is missing, malformed or too large,
+            a link leads out of a folder, or a class has too few images for the factor.
         ImportError: If a package is missing; the message names it.
 
     Example:
@@ -73,7 +97,9 @@ def load(name, imbalance_factor=None, seed=0, data_dir=None, *, max_count=None):
             "`name` must be a data set's name or a path. "
             f"Received: name={name!r} (of type {type(name).__name__})"
         )
-    (x_train, y_train), (x_test, y_test) = _read(name, data_dir)
+    if max_bytes is not None:
+        max_bytes = checks.integer(max_bytes, "max_bytes", minimum=1)
+    (x_train, y_train), (x_test, y_test) = _read(name, data_dir, max_bytes, follow_links)
     if imbalance_factor is None:
         if max_count is not None:
             raise ValueError(
@@ -93,19 +119,25 @@ def load(name, imbalance_factor=None, seed=0, data_dir=None, *, max_count=None):
     return (x_train[keep], y_train[keep]), (x_test, y_test)
 
 
-def _read(name, data_dir):
+def _read(name, data_dir, max_bytes, follow_links):
     if name == "digits":
         return _read_digits()
     if name in ("cifar10", "cifar100"):
-        return _read_tfds(name, data_dir)
+        return _read_cifar(name, data_dir)
     path = os.path.join(data_dir or "", name)
+    received = f"Received: name={str(name)!r}, data_dir={data_dir!r}"
     if os.path.isdir(path):
-        return _read_folder(path)
+        return _read_folder(path, follow_links)
+    if not os.path.exists(path):
+        raise ValueError(
+            f"There is no file or folder {os.path.abspath(path)!r}, and `name` is none of "
+            f'"digits", "cifar10" and "cifar100". {received}'
+        )
     if str(path).endswith(".npz"):
-        return _read_npz(path)
+        return _read_npz(path, max_bytes)
     raise ValueError(
         '`name` must be "digits", "cifar10", "cifar100", the path of an .npz file, or that of '
-        f"a folder that exists. Received: name={str(name)!r}, data_dir={data_dir!r}"
+        f"a folder. {received}, which is another kind of file"
     )
 
 
@@ -145,36 +177,65 @@ def _read_digits():
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def _read_tfds(name, data_dir):
-    tfds = import_optional("tensorflow_datasets", "tensorflow-datasets", f'load("{name}")')
-    # Unshuffled files, so that a seed (or None) picks the same images every time.
-    parts = tfds.load(
-        name,
-        split=["train", "test"],
-        batch_size=_TFDS_BATCH_SIZE,
-        as_supervised=True,
-        shuffle_files=False,
-        data_dir=None if data_dir is None else os.fspath(data_dir),
+def _read_cifar(name, data_dir):
+    try:
+        tfds = importlib.import_module("tensorflow_datasets")
+    except ModuleNotFoundError as error:
+        if error.name not in (None, "tensorflow_datasets"):
+            raise _broken_tfds(name, error) from error
+        return _read_keras(name, data_dir)
+    try:
+        # Unshuffled files, so that a seed (or None) picks the same images every time.
+        parts = tfds.load(
+            name,
+            split=["train", "test"],
+            batch_size=_TFDS_BATCH_SIZE,
+            as_supervised=True,
+            shuffle_files=False,
+            data_dir=None if data_dir is None else os.fspath(data_dir),
+        )
+        train, test = (zip(*tfds.as_numpy(part), strict=True) for part in parts)
+        return _joined(*train), _joined(*test)
+    except ImportError as error:
+        raise _broken_tfds(name, error) from error
+
+
+def _broken_tfds(name, error):
+    return ImportError(
+        f'load("{name}") found tensorflow-datasets, and not all that it needs: '
+        f'pip install "keras-lpl[data]". Received: {error}'
     )
-    train, test = (zip(*tfds.as_numpy(part), strict=True) for part in parts)
-    return _joined(*train), _joined(*test)
+
+
+def _read_keras(name, data_dir):
+    if data_dir is not None:
+        raise ImportError(
+            "`data_dir` is where TensorFlow Datasets keeps its files, which is not installed: "
+            "pip install tensorflow-datasets. Or leave it out: `keras.datasets` keeps its files "
+            f"in a place of its own. Received: name={name!r}, data_dir={data_dir!r}"
+        )
+    parts = getattr(keras.datasets, name).load_data()
+    if keras.config.image_data_format() == "channels_first":
+        parts = [(images.transpose(0, 2, 3, 1), labels) for images, labels in parts]
+    train, test = ((images, labels.reshape(-1).astype("int64")) for images, labels in parts)
+    return train, test
 
 
 def _joined(images, labels):
     return np.concatenate(images), np.concatenate(labels).astype("int64")
 
 
-def _read_npz(path):
-    if not os.path.isfile(path):
-        raise ValueError(f"There is no such file. Received: name={str(path)!r}")
-    with np.load(path) as archive:
-        missing = [key for key in _NPZ_KEYS if key not in archive.files]
-        if missing:
-            raise ValueError(
-                f"The .npz file must hold {', '.join(_NPZ_KEYS)}; {', '.join(missing)} missing. "
-                f"Received: {str(path)!r} with {', '.join(archive.files) or 'nothing'}"
-            )
-        arrays = {key: archive[key] for key in _NPZ_KEYS}
+def _read_npz(path, max_bytes):
+    try:
+        sizes = _npz_sizes(path)
+    except zipfile.BadZipFile as error:
+        raise _bad_npz(path, error) from error
+    _check_npz_sizes(path, sizes, max_bytes)
+    try:
+        with np.load(path) as archive:
+            arrays = {key: archive[key] for key in _NPZ_KEYS}
+    except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError, ValueError) as error:
+        raise _bad_npz(path, error) from error
     for part in ("train", "test"):
         labels, _ = class_ids(arrays[f"y_{part}"], name=f"y_{part}")
         images = arrays[f"x_{part}"]
@@ -187,8 +248,40 @@ def _read_npz(path):
     return (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
 
 
-def _read_folder(root):
-    files = {part: _image_files(os.path.join(root, part)) for part in ("train", "test")}
+def _bad_npz(path, error):
+    return ValueError(
+        "An array of numbers cannot be read: this is no .npz file as `np.savez` writes it, or a "
+        f"damaged one. Received: {str(path)!r}: {error}"
+    )
+
+
+def _npz_sizes(path):
+    """Sizes of the arrays in bytes, by name, as the archive declares them. Unpacks nothing."""
+    with zipfile.ZipFile(path) as archive:
+        return {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+
+
+def _check_npz_sizes(path, sizes, max_bytes):
+    missing = [key for key in _NPZ_KEYS if key not in sizes]
+    if missing:
+        raise ValueError(
+            f"The .npz file must hold {', '.join(_NPZ_KEYS)}; {', '.join(missing)} missing. "
+            f"Received: {str(path)!r} with {', '.join(sizes) or 'nothing'}"
+        )
+    own_size = os.path.getsize(path)
+    unpacked = sum(sizes[key] for key in _NPZ_KEYS)
+    limit = max(_MAX_BYTES, _MAX_RATIO * own_size) if max_bytes is None else max_bytes
+    if unpacked > limit:
+        raise ValueError(
+            f"The .npz file may unpack to {limit} bytes. If you trust it and have the memory, pass "
+            f"`max_bytes={unpacked}`. Received: {str(path)!r}, of {own_size} bytes, which unpacks "
+            f"to {unpacked}"
+        )
+
+
+def _read_folder(root, follow_links):
+    home = None if follow_links else os.path.realpath(root)
+    files = {part: _image_files(os.path.join(root, part), home) for part in ("train", "test")}
     names = {part: sorted({name for name, _ in rows}) for part, rows in files.items()}
     if names["train"] != names["test"]:
         odd = sorted(set(names["train"]) ^ set(names["test"]))
@@ -203,19 +296,20 @@ def _read_folder(root):
     return (images[:cut], labels[:cut]), (images[cut:], labels[cut:])
 
 
-def _image_files(folder):
+def _image_files(folder, home):
     """Lists `(class name, path)`, sorted; what is not an image is passed over."""
     if not os.path.isdir(folder):
         raise ValueError(
             "An image folder must hold `train/CLASS/IMAGE` and `test/CLASS/IMAGE`. "
             f"Received: a folder without {os.path.basename(folder)!r}: {os.path.dirname(folder)!r}"
         )
+    _check_link(folder, home)
     files = [
-        (name, os.path.join(folder, name, image))
-        for name in sorted(os.listdir(folder))
-        if os.path.isdir(os.path.join(folder, name)) and not name.startswith(".")
-        for image in sorted(os.listdir(os.path.join(folder, name)))
-        if image.lower().endswith(IMAGE_SUFFIXES) and not image.startswith(".")
+        (os.path.basename(path), image)
+        for path in _visible(folder, home)
+        if os.path.isdir(path)
+        for image in _visible(path, home)
+        if image.lower().endswith(IMAGE_SUFFIXES)
     ]
     if not files:
         raise ValueError(
@@ -225,14 +319,40 @@ def _image_files(folder):
     return files
 
 
+def _visible(folder, home):
+    """Lists what lies in a folder, sorted, without hidden files."""
+    with os.scandir(folder) as entries:
+        found = sorted(entry.path for entry in entries if not entry.name.startswith("."))
+    for path in found:
+        _check_link(path, home)
+    return found
+
+
+def _check_link(path, home):
+    """Raises `ValueError` if `path` is a link out of the folder `home`, unless that is `None`."""
+    if home is None or not os.path.islink(path):
+        return
+    target = os.path.realpath(path)
+    if os.path.commonpath([home, target]) != home:
+        raise ValueError(
+            "A link in an image folder leads out of it. Pass `follow_links=True` if that is meant. "
+            f"Received: {path!r}, which leads to {target!r}"
+        )
+
+
 def _read_images(paths):
     """Reads all files into one uint8 array, grey if all of them are."""
     pillow = import_optional("PIL.Image", "pillow", "load() of an image folder")
     images = []
     for path in paths:
-        with pillow.open(path) as image:
-            grey = image.mode in ("1", "L")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
+        try:
+            with pillow.open(path) as image:
+                grey = image.mode in ("1", "L")
+                pixels = np.asarray(image.convert("L" if grey else "RGB"))
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises, by format
+            raise ValueError(
+                f"An image cannot be read. Repair or remove it. Received: {path!r}: {error}"
+            ) from error
         if images and pixels.shape[:2] != images[0].shape[:2]:
             raise ValueError(
                 "All images must have the same size; resize them first. "

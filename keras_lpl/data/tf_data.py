@@ -162,10 +162,10 @@ def channel_statistics(x):
     ([1.0, 7.0], [1.0, 0.0])
     """
     x = to_numpy(x)
-    if x.ndim < 2 or x.size == 0:
+    if x.dtype.kind not in "biuf" or x.ndim < 2 or x.size == 0:
         raise ValueError(
-            "`x` must be training inputs of shape (N, ..., channels), with N at least 1. "
-            f"Received: shape {x.shape}"
+            "`x` must be training inputs, numbers of shape (N, ..., channels), with N at least 1. "
+            f"Received: dtype {x.dtype}, shape {x.shape}"
         )
     channels = x.shape[-1]
     values_per_channel = x.size // channels

@@ -126,6 +126,14 @@ def test_tensors_of_the_backend_are_taken():
     np.testing.assert_array_equal(labels, Y[samples])
 
 
+def test_labels_held_as_objects():
+    samples, labels = take(ArrayDataset(X, Y.astype(object), 32, **DRAWN))
+    expected_samples, expected = take(ArrayDataset(X, Y, 32, **DRAWN))
+    np.testing.assert_array_equal(samples, expected_samples)
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.dtype == "int64"
+
+
 # --- Reproducibility ------------------------------------------------------------------------
 
 DRAWN = {"sampling": "class_balanced", "disturb_rate": 0.3}
@@ -245,6 +253,21 @@ def test_a_pass_that_was_left_is_begun_anew():
     assert dataset.epoch == 1
 
 
+def test_the_epoch_can_be_set():
+    dataset = ArrayDataset(X, Y, 30, **DRAWN)
+    expected = epochs(dataset, 4)
+    dataset.epoch = 2
+    assert_equal_epochs(epochs(dataset, 2), expected[2:])
+    with pytest.raises(ValueError, match=r"`epoch` must be an integer of at least 0.*epoch=-1"):
+        dataset.epoch = -1
+
+
+def test_workers_are_not_used():
+    dataset = ArrayDataset(X, Y, 30)
+    dataset.workers, dataset.use_multiprocessing = 4, True
+    assert (dataset.workers, dataset.use_multiprocessing) == (1, False)
+
+
 def test_indices_out_of_range():
     dataset = ArrayDataset(X, Y, 30)
     np.testing.assert_array_equal(dataset[-1][0], dataset[3][0])
@@ -272,6 +295,11 @@ def test_indices_out_of_range():
         ({"y": np.zeros(3)}, r"same length.*Received: shapes \(100, 2\) and \(3,\)"),
         ({"x": np.zeros(100)}, r"`x` must be images.*Received: dtype float64, shape \(100,\)"),
         ({"x": np.zeros((0, 3)), "y": np.zeros(0)}, r"same length, at least 1"),
+        ({"x": np.zeros((100, 0))}, r"must not be empty.*Received: shapes \(100, 0\)"),
+        ({"y": np.zeros((100, 0))}, r"must not be empty.*and \(100, 0\)"),
+        ({"y": ["a"] * 100}, r"`y` must hold class numbers.*np\.unique.*dtype <U1"),
+        ({"y": np.array(["a"] * 100, object)}, r"`y` must hold class numbers.*dtype <U1"),
+        ({"y": np.array([None] * 100)}, r"`y` must hold class numbers.*dtype object"),
         (
             {"y": np.full(100, 0.5), "sampling": "instance"},
             r"`y` must be integers.*Received: y\[0\]=0\.5",

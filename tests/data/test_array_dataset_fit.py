@@ -26,12 +26,13 @@ class Seen(ArrayDataset):
         return super().__getitem__(index)
 
 
-def make_model():
+def make_model(steps_per_execution=1):
     inputs = keras.Input((2,))
     x = keras.layers.Rescaling([1e-2, 1e-4])(inputs)
     model = keras.Model(inputs, keras.layers.Dense(4, kernel_initializer="zeros")(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.5, momentum=0.9), loss)
+    optimizer = keras.optimizers.SGD(0.5, momentum=0.9)
+    model.compile(optimizer, loss, steps_per_execution=steps_per_execution)
     return model
 
 
@@ -120,11 +121,38 @@ def test_fit_of_an_lpl_model(labels):
     assert dataset.epoch == 2
 
 
-def test_evaluate_counts_as_an_epoch():
-    dataset, model = ArrayDataset(X, Y, 30), make_model()
-    expected = model.evaluate(X, Y, batch_size=30, verbose=0)
-    assert model.evaluate(dataset, verbose=0) == pytest.approx(expected, rel=1e-5)
-    assert dataset.epoch == 1
+def test_evaluate_and_predict_count_as_no_epoch():
+    dataset, model = Seen(X, Y, 30, **DRAWN), make_model()
+    expected = model.evaluate(*zip_batches(dataset), batch_size=30, verbose=0)
+    dataset.seen.clear()
+    for _ in range(2):
+        assert model.evaluate(dataset, verbose=0) == pytest.approx(expected, rel=1e-5)
+    assert len(model.predict(dataset, verbose=0)) == 100
+    assert {epoch for epoch, _ in dataset.seen} == {0}
+    model.fit(dataset, epochs=2, shuffle=False, verbose=0)
+    assert dataset.epoch == 2
+    dataset.seen.clear()
+    model.evaluate(dataset, verbose=0)
+    assert {epoch for epoch, _ in dataset.seen} == {2}
+    assert dataset.epoch == 2
+
+
+def zip_batches(dataset):
+    xs, ys = zip(*(dataset[i] for i in range(len(dataset))), strict=True)
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "int16", "uint8", "uint16", "uint32", "uint64", "float16", "float64"]
+)
+def test_labels_of_every_type_reach_the_loss(dtype):
+    labels = Y % 2 if dtype == "bool" else Y
+    weights = []
+    for y in (labels.astype("int32"), labels.astype(dtype)):
+        model = make_model()
+        model.fit(ArrayDataset(X, y, 32, **DRAWN), epochs=2, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    assert_equal_weights(*weights)
 
 
 def test_class_weights_of_fit_reach_the_labels_that_are_drawn():

@@ -184,12 +184,24 @@ def test_numpy_and_data_set_agree(rng):
         ([0, 3, -1], None, r"must not be negative.*Received: labels\[2\]=-1"),
         ([0, 3], 3, r"below the number of classes, 3: .*Received: labels\[1\]=3"),
         (["cat", "dog"], None, r"class names into numbers.*Received: an array of dtype"),
-        (np.zeros((2, 3, 4)), None, r"shape \(N,\).*Received: shape \(2, 3, 4\)"),
-        (np.int64(3), None, r"shape \(N,\).*Received: shape \(\)"),
-        ([[1, 1, 0], [0, 0, 1]], None, r"one-hot or soft.*Multi-label.*Received: row 0 = \[1 1 0"),
+        (
+            np.int64(3),
+            None,
+            r"shape \(N,\) or more.*Received: a single number, 3",
+        ),
+        (["0", "1"], None, r"class names into numbers.*Received: an array of dtype <U1"),
+        (
+            np.array([0, "a"], object),
+            None,
+            r"class names into numbers.*Received: an array of dtype",
+        ),
+        (np.array([0, None], object), None, r"class names into numbers.*dtype object"),
+        ([0, 10**9], None, r"without large gaps.*np\.unique.*Received: labels\[1\]=1000000000"),
+        (np.array([1, 2**63 + 5], "uint64"), None, r"labels\[1\]=9223372036854775813"),
+        (np.array([1, 2**63 + 5], "uint64"), 5, r"number of classes, 5.*=9223372036854775813"),
         ([[0.5, np.nan]], None, r"sum to 1.*Received: row 0"),
         ([[1.5, -0.5]], None, r"shares >= 0.*Received: row 0"),
-        (np.eye(3), 4, r"one column per class.*Received: shape \(3, 3\), num_classes=4"),
+        (np.eye(3), 4, r"one column per class.*`one_hot=False`.*shape \(3, 3\), num_classes=4"),
         ([], None, r"no labels to count.*Received: source=\[\]"),
         (np.zeros((0,), "int64"), 3, r"no labels to count"),
         ([0], 0, r"`num_classes` must be an integer of at least 1.*Received: num_classes=0"),
@@ -206,7 +218,7 @@ def test_bad_label_inside_a_data_set():
         class_counts([(FEATURES[:2], np.array([-1, 0]))])
 
 
-@pytest.mark.parametrize("source", [((FEATURES, LABELS) for _ in range(1)), {"a": 1}, 3, "labels"])
+@pytest.mark.parametrize("source", [((FEATURES, LABELS) for _ in range(1)), 3, "labels"])
 def test_sources_that_cannot_be_read_again(source):
     with pytest.raises(TypeError, match=r"more than once.*Received: source="):
         class_counts(source)
@@ -217,8 +229,11 @@ def test_sources_that_cannot_be_read_again(source):
     [
         ({"image": FEATURES, "label": LABELS}, r"must be \(x, y\).*dict with keys \['image', 'l"),
         (LABELS, r"must be \(x, y\).*Received: array"),
-        ((FEATURES, {"a": LABELS}), r"one array of labels.*Received: y="),
-        ((FEATURES, [LABELS, LABELS]), r"one array of labels.*Received: y="),
+        (
+            (FEATURES, {"a": LABELS, "b": LABELS}),
+            r"`y` holds one array.*`output`, a key of \['a', 'b'\].*Received: output=None",
+        ),
+        ((FEATURES, [LABELS, LABELS]), r"`output`, an index of \[0, 1\].*Received: output=None"),
     ],
 )
 def test_elements_that_are_not_pairs(element, message):

@@ -149,6 +149,13 @@ def test_zero_leaves_a_class_out():
     assert long_tail_indices([0, 1, 1], [0, 2]).tolist() == [1, 2]
 
 
+def test_counts_by_key():
+    labels = np.arange(90) % 3
+    expected = long_tail_indices(labels, [20, 10, 5])
+    np.testing.assert_array_equal(long_tail_indices(labels, {2: 5, 0: 20, 1: 10}), expected)
+    np.testing.assert_array_equal(long_tail_indices(labels.astype("uint8"), [20, 10, 5]), expected)
+
+
 @pytest.mark.parametrize(
     ("labels", "counts", "seed", "message"),
     [
@@ -158,6 +165,11 @@ def test_zero_leaves_a_class_out():
         ([0, 1], [1.0, 1.0], 0, r"`counts` must be a list of integers.*Received: counts="),
         ([0, 1], [[1, 1]], 0, r"`counts`.*shape \(C,\)"),
         ([0, 1], [], 0, r"`counts`"),
+        ([0, 1], [True, True], 0, r"`counts` must be a list of integers"),
+        ([0, 1], ["1", "1"], 0, r"`counts` must be a list of integers"),
+        ([0, 1], {"a": 1, "b": 1}, 0, r"`counts` is read by its keys.*the key 'a'"),
+        ([0, 1], {1, 2}, 0, r"`counts` must be a flat sequence.*of type set"),
+        ([0, 1], [10**400, 1], 0, r"Class 0 has fewer samples"),
         ([0, 1], [1, 1], -1, r"`seed` must be an integer of at least 0.*Received: seed=-1"),
         ([0, 1], [1, 1], 0.5, r"`seed`.*Received: seed=0\.5"),
         ([0, 1], [1, 1], 2**32, r"`seed` must be below 2\*\*32"),

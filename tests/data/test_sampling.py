@@ -65,6 +65,13 @@ def test_a_class_without_samples_is_left_out(sampling):
     np.testing.assert_allclose(probabilities[[1, 2, 4, 5]], EXPECTED[sampling], rtol=1e-14)
 
 
+def test_counts_by_key():
+    by_key = {3: 5, 1: 25, 0: 60, 2: 10}
+    np.testing.assert_allclose(class_probabilities(by_key, "instance"), EXPECTED["instance"])
+    with pytest.raises(ValueError, match=r"`class_counts` is read by its keys.*the keys \[0, 2\]"):
+        class_probabilities({2: 5, 0: 6}, "instance")
+
+
 def test_counts_as_a_tensor():
     counts = keras.ops.convert_to_tensor(np.array(COUNTS))
     np.testing.assert_allclose(class_probabilities(counts, "instance"), EXPECTED["instance"])
@@ -81,6 +88,19 @@ def test_classes_are_drawn_as_often_as_they_should(sampling):
     assert not any(follows(drawn, EXPECTED[other]) for other in set(SAMPLINGS) - {sampling})
     shifted = np.array(EXPECTED[sampling]) * [1.1, 0.9, 1.1, 0.9]
     assert not follows(drawn, shifted / shifted.sum())
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "uint16", "uint64", "float16", "float32", "object", "bool"]
+)
+def test_labels_of_every_type(dtype):
+    labels = (LABELS % 2 if dtype == "bool" else LABELS).astype(dtype)
+    expected = sample_indices(labels.astype("int64"), size=500)
+    np.testing.assert_array_equal(sample_indices(labels, size=500), expected)
+    disturbed = disturb_labels(labels, num_classes=2 if dtype == "bool" else 4, rate=0.5)
+    wide = disturb_labels(labels.astype("int64"), num_classes=2 if dtype == "bool" else 4, rate=0.5)
+    np.testing.assert_array_equal(disturbed.astype("int64"), wide)
+    assert disturbed.dtype == ("int64" if dtype == "object" else dtype)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -303,6 +323,8 @@ def test_bad_probabilities_arguments(arguments, message):
     [
         ({"labels": []}, r"`labels` must hold at least one.*Received: labels=\[\]"),
         ({"labels": [0, -1]}, r"`labels` must not be negative.*Received: labels\[1\]=-1"),
+        ({"labels": [0, 10**9]}, r"`labels` .*without large gaps.*labels\[1\]=1000000000"),
+        ({"labels": np.array([1, 2**64 - 1], "uint64")}, r"large gaps.*=18446744073709551615"),
         ({"labels": ["a", "b"]}, r"`labels` must hold class numbers.*Received: an array of dtype"),
         ({"sampling": None}, r"`sampling` must be one of .*Received: sampling=None"),
         ({"size": 0}, r"`size` must be an integer of at least 1.*Received: size=0"),
@@ -331,6 +353,12 @@ def test_bad_sampling_arguments(changes, message):
             {"labels": np.zeros(3, "uint8"), "num_classes": 300},
             r"`labels` must be of a dtype .*int64.*Received: dtype uint8, num_classes=300",
         ),
+        (
+            # 2049 to 2051 are none of its numbers, 2052 is.
+            {"labels": np.zeros(3, "float16"), "num_classes": 2053},
+            r"`labels` must be of a dtype .*int64.*Received: dtype float16, num_classes=2053",
+        ),
+        ({"labels": ["a", "b"]}, r"`labels` must hold class numbers.*np\.unique"),
         ({"seed": 0.5}, r"`seed` must be an integer.*Received: seed=0\.5"),
     ],
 )

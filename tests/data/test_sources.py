@@ -1,8 +1,13 @@
+import inspect
+import os
 import re
 import sys
+import tomllib
 import types
+import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -81,7 +86,7 @@ def test_digits_train_and_test_are_apart():
 
 def test_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"needs scikit-learn: pip install \"keras-lpl\[data\]\""):
+    with pytest.raises(ImportError, match=r"needs scikit-learn: pip install scikit-learn\."):
         load("digits")
 
 
@@ -178,6 +183,82 @@ def test_bad_npz(tmp_path, changes, message):
         load(tmp_path / "set.npz")
 
 
+@pytest.mark.parametrize("labels", [np.arange(24) % 3 == 0, (np.arange(24) % 3).astype("uint64")])
+def test_labels_of_other_types(tmp_path, labels):
+    save_npz(tmp_path / "set.npz", y_train=labels, y_test=labels[:6])
+    (_, y_train), _ = load(tmp_path / "set.npz")
+    assert y_train.dtype == "int64"
+    np.testing.assert_array_equal(y_train, labels.astype(int))
+
+
+@pytest.mark.parametrize("labels", [np.array(["a", "b"] * 12), np.array(["a", "b"] * 12, object)])
+def test_labels_of_text(tmp_path, labels):
+    save_npz(tmp_path / "set.npz", y_train=labels)
+    message = r"class names into numbers|An array of numbers cannot be read.*Object arrays"
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "set.npz")
+
+
+def test_a_file_that_would_fill_the_memory(tmp_path):
+    path = tmp_path / "bomb.npz"
+    size = 300 * 2**20
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for key in ("y_train", "x_test", "y_test"):
+            archive.writestr(f"{key}.npy", b"")
+        with archive.open("x_train.npy", "w") as file:
+            for _ in range(300):
+                file.write(bytes(2**20))
+    own_size = path.stat().st_size
+    assert own_size < 2**19
+    message = rf"may unpack to {2**28} bytes.*`max_bytes={size}`.*of {own_size} bytes, which unp"
+    with pytest.raises(ValueError, match=message):
+        load(path)
+    # Allowed, it is read, and found not to be an array.
+    with pytest.raises(ValueError, match=r"cannot be read.*bomb\.npz"):
+        load(path, max_bytes=size)
+
+
+def test_the_limit_of_what_a_file_unpacks_to(tmp_path):
+    path = tmp_path / "set.npz"
+    arrays = save_npz(path)
+    with zipfile.ZipFile(path) as archive:
+        size = sum(
+            archive.getinfo(f"{key}.npy").file_size
+            for key in ("x_train", "y_train", "x_test", "y_test")
+        )
+    assert size > sum(arrays[key].nbytes for key in ("x_train", "y_train", "x_test", "y_test"))
+    load(path, max_bytes=size)
+    with pytest.raises(ValueError, match=rf"may unpack to {size - 1} bytes"):
+        load(path, max_bytes=size - 1)
+    with pytest.raises(ValueError, match=r"`max_bytes` must be an integer of at least 1"):
+        load(path, max_bytes=0)
+
+
+def test_images_that_shrink_well_are_no_bomb(tmp_path):
+    # A hundredth: more than any image shrinks to, and refused only above 256 MiB.
+    images = np.zeros((24, 32, 32, 3), "uint8")
+    labels = np.arange(24) % 3
+    np.savez_compressed(
+        tmp_path / "set.npz", x_train=images, y_train=labels, x_test=images, y_test=labels
+    )
+    np.testing.assert_array_equal(load(tmp_path / "set.npz")[0][0], images)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 and nothing more"])
+def test_files_that_are_no_npz(tmp_path, content):
+    (tmp_path / "set.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"no \.npz file.*set\.npz"):
+        load(tmp_path / "set.npz")
+
+
+def test_a_cut_npz(tmp_path):
+    path = tmp_path / "set.npz"
+    save_npz(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"no \.npz file.*or a damaged one"):
+        load(path)
+
+
 # --- Image folders --------------------------------------------------------------------------
 
 
@@ -257,8 +338,58 @@ def test_parts_with_different_classes(tmp_path):
 def test_folder_without_pillow(tmp_path, monkeypatch):
     save_images(tmp_path, {"a": 1})
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match=r"needs pillow: pip install \"keras-lpl\[data\]\""):
+    with pytest.raises(ImportError, match=r"needs pillow: pip install pillow\."):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("linked", ["image", "class", "part"])
+def test_links_out_of_a_folder(tmp_path, linked):
+    save_images(tmp_path / "elsewhere", {"a": 3, "b": 2})
+    save_images(tmp_path / "set", {"a": 2, "b": 2})
+    expected = load(tmp_path / "set")[0][1].tolist()
+    place = {"image": "train/a/99.png", "class": "train/c", "part": "train"}[linked]
+    target = {"image": "train/a/00.png", "class": "train/a", "part": "train"}[linked]
+    link = tmp_path / "set" / place
+    if linked == "part":
+        link.rename(tmp_path / "old")
+    if linked == "class":
+        save_images(tmp_path / "set", {"a": 2, "b": 2})
+        (tmp_path / "set" / "test" / "c").mkdir()
+        (tmp_path / "set" / "test" / "c" / "0.png").symlink_to(
+            tmp_path / "set" / "test" / "a" / "00.png"  # a link that stays inside
+        )
+    link.symlink_to(tmp_path / "elsewhere" / target)
+    message = rf"leads out of it.*`follow_links=True`.*set/{place}'.*elsewhere/{target}'"
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "set")
+    labels = load(tmp_path / "set", follow_links=True)[0][1].tolist()
+    more = {"image": [0, 0, 0, 1, 1], "class": [*expected, 2, 2, 2], "part": [0, 0, 0, 1, 1]}
+    assert labels == more[linked]
+
+
+def test_links_inside_a_folder_and_to_it(tmp_path):
+    save_images(tmp_path / "set", {"a": 2, "b": 2})
+    (tmp_path / "set" / "train" / "a" / "02.png").symlink_to("01.png")
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    for name in ("set", "link"):
+        assert load(tmp_path / name)[0][1].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_link_to_nothing(tmp_path):
+    save_images(tmp_path, {"a": 1})
+    (tmp_path / "train" / "a" / "01.png").symlink_to("02.png")
+    with pytest.raises(ValueError, match=r"cannot be read.*Received: .*01\.png"):
+        load(tmp_path)
+
+
+def test_a_damaged_image(tmp_path):
+    save_images(tmp_path, {"a": 2}, size=(40, 40))
+    path = tmp_path / "train" / "a" / "01.png"
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"text", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"cannot be read. Repair or remove it.*01\.png"):
+            load(tmp_path)
 
 
 # --- TensorFlow Datasets --------------------------------------------------------------------
@@ -306,24 +437,120 @@ def test_cifar_long_tailed(fake_tfds):
     assert len(x_test) == 25
 
 
-def test_cifar_without_tensorflow_datasets(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"needs tensorflow-datasets: .*\"keras-lpl\[data\]\""):
+@pytest.fixture
+def real_tfds(monkeypatch, tmp_path):
+    """TensorFlow Datasets itself; what it would download is made here, in the authors' format."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def download(manager, url):
+        rng = np.random.RandomState(0)
+        folder = tmp_path / "download" / "cifar-10-batches-bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "batches.meta.txt").write_text("\n".join("abcdefghij"))
+        for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+            # A label's byte, then 32 x 32 red, green and blue values. Red tells the label.
+            labels = rng.randint(0, 10, 8)
+            rows = [bytes([label]) + bytes([label] * 1024 + [7] * 2048) for label in labels]
+            (folder / name).write_bytes(b"".join(rows))
+        return str(folder.parent)
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", download)
+    return tmp_path / "tfds"
+
+
+def test_the_real_tensorflow_datasets(real_tfds):
+    (x_train, y_train), (x_test, y_test) = load("cifar10", data_dir=real_tfds)
+    assert x_train.shape == (40, 32, 32, 3)
+    assert x_test.shape == (8, 32, 32, 3)
+    assert x_train.dtype == "uint8"
+    assert y_train.dtype == "int64"
+    assert len(np.unique(y_train)) > 5
+    for x, y in ((x_train, y_train), (x_test, y_test)):
+        np.testing.assert_array_equal(x[:, 5, 6, 0], y)
+        assert (x[..., 1:] == 7).all()
+    again, _ = load("cifar10", data_dir=str(real_tfds))  # what was written the first time
+    np.testing.assert_array_equal(again[1], y_train)
+
+
+def test_what_tensorflow_datasets_needs_is_declared():
+    # Its own list leaves it out.
+    root = Path(__file__).parent.parent.parent
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    for extra in ("data", "dev"):
+        names = {re.match(r"[\w-]+", line)[0] for line in extras["optional-dependencies"][extra]}
+        assert {"tensorflow-datasets", "importlib-resources"} <= names
+
+
+def test_tensorflow_datasets_without_what_it_needs(monkeypatch):
+    module = types.ModuleType("tensorflow_datasets")
+
+    def fail(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'importlib_resources'")
+
+    module.load = fail
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
+    message = r"not all that it needs: pip install \"keras-lpl\[data\]\".*'importlib_resources'"
+    with pytest.raises(ImportError, match=message):
         load("cifar10")
+
+
+@pytest.fixture
+def keras_datasets(monkeypatch):
+    """TensorFlow Datasets is not installed, and `keras.datasets` has few images."""
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    for number, module in enumerate([keras.datasets.cifar10, keras.datasets.cifar100]):
+
+        def load_data(number=number):
+            labels = np.arange(40, dtype="uint8")[:, None] % 10
+            images = np.zeros((40, 32, 32, 3), "uint8")
+            images[:, 0, 1, 2] = 100 * number + np.arange(40)
+            if keras.config.image_data_format() == "channels_first":
+                images = images.transpose(0, 3, 1, 2)
+            return (images, labels), (images[:25], labels[:25])
+
+        monkeypatch.setattr(module, "load_data", load_data)
+
+
+@pytest.mark.parametrize(("name", "first"), [("cifar10", 0), ("cifar100", 100)])
+@pytest.mark.parametrize("order", ["channels_last", "channels_first"])
+def test_cifar_without_tensorflow_datasets(keras_datasets, monkeypatch, name, first, order):
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: order)
+    (x_train, y_train), (x_test, y_test) = load(name)
+    assert x_train.shape == (40, 32, 32, 3)
+    np.testing.assert_array_equal(x_train[:, 0, 1, 2], first + np.arange(40))
+    assert x_train.dtype == "uint8"
+    assert y_train.dtype == y_test.dtype == "int64"
+    assert y_train.tolist() == [label % 10 for label in range(40)]
+    assert len(x_test) == len(y_test) == 25
+    assert class_counts(load(name, imbalance_factor=4)[0][1]).tolist()[::9] == [4, 1]
+
+
+def test_a_folder_for_keras_datasets(keras_datasets):
+    with pytest.raises(ImportError, match=r"`data_dir`.*pip install tensorflow-datasets.*leave it"):
+        load("cifar10", data_dir="somewhere")
+
+
+def test_the_loaders_of_keras_take_no_arguments():
+    # `keras.datasets` is a stand-in above; this is what it stands in for.
+    for module in (keras.datasets.cifar10, keras.datasets.cifar100):
+        inspect.signature(module.load_data).bind()
 
 
 # --- Arguments ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["cifar1000", "nowhere/at/all", "digits.npy"])
-def test_unknown_name(name):
-    with pytest.raises(ValueError, match=rf"`name` must be \"digits\".*Received: name='{name}'"):
-        load(name)
+@pytest.mark.parametrize("name", ["cifar1000", "nowhere/at/all", Path("nowhere"), "nowhere.npz"])
+@pytest.mark.parametrize("data_dir", [None, "some/folder"])
+def test_missing_files_and_folders(name, data_dir):
+    place = re.escape(os.path.join(data_dir or "", name))
+    with pytest.raises(ValueError, match=rf"no file or folder '/.*{place}'.*none of \"digits\""):
+        load(name, data_dir=data_dir)
 
 
-def test_missing_npz():
-    with pytest.raises(ValueError, match=r"no such file.*Received: name='nowhere\.npz'"):
-        load("nowhere.npz")
+def test_another_kind_of_file(tmp_path):
+    (tmp_path / "digits.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"path of an \.npz file.*digits\.npy.*another kind of fi"):
+        load(tmp_path / "digits.npy")
 
 
 @pytest.mark.parametrize("name", [None, 3, np.zeros(2)])
