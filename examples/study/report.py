@@ -128,7 +128,7 @@ def summary(cells, rows, base):
     table = []
     for index, row in enumerate(rows):
         pairs = compare(cells, row, base)
-        mean, width = interval(pairs[:, 0])
+        width = interval(pairs[:, 0])[1]
         worst = int(pairs[:, 0].argmin())
         table.append(
             {

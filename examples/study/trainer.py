@@ -1,6 +1,7 @@
 """Trains a small head for all methods and many seeds in one compiled step."""
 
 import dataclasses
+import itertools
 from functools import partial
 
 import jax
@@ -121,7 +122,7 @@ class Trainer:
         settings = jnp.array([regime.learning_rate, regime.weight_decay], "float32")
         x = jnp.asarray(self.x, "float32")
         edges = np.linspace(0, steps, min(chunks, steps) + 1).astype("int32")
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in itertools.pairwise(edges):
             state = _train(state, x, rows, labels, lanes, settings, start, stop)
             jax.block_until_ready(state)
             report(float(stop / steps))
