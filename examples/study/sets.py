@@ -76,6 +76,11 @@ def split(source, seeds, imbalance=None, profile="exponential", max_count=None):
         drawn = {"train": [], "held_out": [], "test": test}
         for rank, label in enumerate(ranks):
             rows = pool[label][: counts[rank]]
+            if len(rows) < counts[rank]:
+                raise ValueError(
+                    f"{source}: class {label} has fewer samples than asked for; take a smaller "
+                    f"max_count. Received: {counts[rank]} of {len(rows)}"
+                )
             drawn["held_out"].append(rows[: held_out[rank]])
             drawn["train"].append(rows[held_out[rank] :])
         drawn["test"] = [test[label] for label in ranks]

@@ -112,8 +112,8 @@ class Trainer:
         order = np.stack([batches(self.train.shape[1], regime, seed) for seed in self.seeds])
         bounded = study_methods.initial_statistics(len(lanes["rule"]), len(self.class_counts))
         statistics = _stack([bounded] * len(self.seeds))
-        zeros = jax.tree.map(jnp.zeros_like, weights)
-        state = weights, zeros, zeros, statistics
+        first, second = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
+        state = weights, first, second, statistics
         steps = order.shape[1]
         of_rows = np.take_along_axis(self.train, order.reshape(len(order), -1), 1)
         rows = jnp.asarray(of_rows.reshape(order.shape), "int32")

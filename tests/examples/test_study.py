@@ -58,7 +58,7 @@ class WeightedCrossentropy:
         (Method("a", ldam=True), keras_lpl.LDAMLoss(COUNTS)),
         (
             Method("a", weights="effective", focal=2.0),
-            keras_lpl.ClassBalancedLoss(COUNTS, gamma=2.0),
+            keras_lpl.ClassBalancedLoss(COUNTS, base="focal", gamma=2.0),
         ),
         (Method("a", weights="balanced"), WeightedCrossentropy()),
     ],
