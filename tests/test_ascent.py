@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_lpl import functional
+from keras_lpl import functional, read_output
+from keras_lpl.methods.lpl import ascent
 
 
 def problem(batch, classes, seed=0):
@@ -56,3 +57,90 @@ def test_no_array_grows_with_the_square_of_the_classes(monkeypatch):
     of_rows = [(shape, number) for shape, number in sums if len(shape) == 2]
     assert of_rows  # such a batch is too large for a matrix of its rows
     assert all(number <= shape[0] for shape, number in of_rows)
+
+
+# --- Algorithm 2 as it reads, and the faster ways --------------------------------------------
+
+
+def samples_of(form, size=12, classes=5):
+    """A batch with weights: class indices, soft labels, or several labels of either kind."""
+    rng = np.random.default_rng(3)
+    weight = rng.uniform(0.5, 2, size).astype("float32")
+    weight[::5] = 0
+    if form.startswith("several"):
+        labels = rng.integers(0, 2, (size, 3))
+        if "soft" in form:
+            labels = (0.8 * labels + 0.1).astype("float32")
+        logits = (2 * rng.normal(size=(size, 3))).astype("float32")
+        return read_output(labels, logits, weight, multi_label=True).detached()
+    labels = rng.integers(0, classes, size)
+    logits = (2 * rng.normal(size=(size, classes))).astype("float32")
+    if form == "soft":
+        one_hot = np.eye(classes, dtype="float32")[labels]
+        labels = 0.7 * one_hot + 0.3 * one_hot[::-1]
+    return read_output(labels, logits, weight).detached()
+
+
+FORMS = pytest.mark.parametrize("form", ["indices", "soft", "several", "several soft"])
+MORE_CLASSES = pytest.mark.parametrize("classes", [5, 30])  # fewer than rows, and more
+STEP_KINDS = pytest.mark.parametrize("normalize_gradient", [True, False], ids=["unit", "printed"])
+
+
+def direction_of(samples):
+    shape = samples.shape_by_class
+    return np.where(np.arange(np.prod(shape)) % 3 == 1, -1.0, 1.0).reshape(shape).astype("float32")
+
+
+def assert_same_shift(actual, expected):
+    actual, expected = ops.convert_to_numpy(actual), ops.convert_to_numpy(expected)
+    assert np.abs(expected).max() > 1e-2, "a test of nothing: no row moves"
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@FORMS
+@MORE_CLASSES
+@STEP_KINDS
+def test_the_paper_s_steps_are_algorithm_2(form, classes, normalize_gradient):
+    samples = samples_of(form, classes=classes)
+    direction = direction_of(samples)
+    steps = (np.arange(direction.size) % 4).reshape(direction.shape).astype("int32")
+    arguments = samples, ops.convert_to_tensor(direction)
+    expected = ascent.algorithm_2(*arguments, steps, 0.2, normalize_gradient)
+    steps = ops.convert_to_tensor(steps)
+    assert_same_shift(ascent.steps_of_size(*arguments, steps, 0.2, normalize_gradient), expected)
+
+
+@FORMS
+@MORE_CLASSES
+@STEP_KINDS
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_equal_steps_are_algorithm_2(form, classes, normalize_gradient, num_steps):
+    """Each class takes its own length of step; a bound of 0 leaves a class alone."""
+    samples = samples_of(form, classes=classes)
+    direction = direction_of(samples)
+    bound = (0.5 * (np.arange(direction.size) % 3)).reshape(direction.shape).astype("float32")
+    arguments = samples, ops.convert_to_tensor(direction)
+    steps = np.full(direction.shape, num_steps)
+    expected = ascent.algorithm_2(*arguments, steps, bound / num_steps, normalize_gradient)
+    bound = ops.convert_to_tensor(bound)
+    assert_same_shift(
+        ascent.equal_steps(*arguments, bound, num_steps, normalize_gradient), expected
+    )
+
+
+def test_many_equal_steps_approach_a_limit_within_the_bound():
+    """|delta_c| <= eps_c for any number of steps, and halving the steps changes ever less."""
+    samples = samples_of("indices")
+    direction = ops.convert_to_tensor(direction_of(samples))
+    bound = ops.ones_like(direction)
+    shifts = [
+        ops.convert_to_numpy(ascent.equal_steps(samples, direction, bound, k))
+        for k in (1, 4, 64, 128)
+    ]
+    for shift in shifts:
+        assert np.all(np.linalg.norm(shift, axis=1) <= 1 + 1e-5)
+    changes = [
+        np.abs(one - other).max() for one, other in zip(shifts[:-1], shifts[1:], strict=True)
+    ]
+    assert changes[2] < changes[0]
+    assert changes[2] < 0.02
