@@ -3,6 +3,8 @@
 What it computes is held to the oracle in `test_functional.py` and `test_perturb_logits.py`.
 """
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -139,8 +141,6 @@ def test_many_equal_steps_approach_a_limit_within_the_bound():
     ]
     for shift in shifts:
         assert np.all(np.linalg.norm(shift, axis=1) <= 1 + 1e-5)
-    changes = [
-        np.abs(one - other).max() for one, other in zip(shifts[:-1], shifts[1:], strict=True)
-    ]
+    changes = [np.abs(one - other).max() for one, other in itertools.pairwise(shifts)]
     assert changes[2] < changes[0]
     assert changes[2] < 0.02
