@@ -39,7 +39,7 @@ env: $(STAMPS)/venv ## Make .venv with all three backends and everything the wor
 
 test: check-backends $(STAMPS)/venv ## Run the whole suite on every backend of BACKENDS
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) examples dev)
-	@$(BIN)/python tests/run.py --backends $(BACKENDS) -- $(ARGS)
+	@$(BIN)/python tests/run.py $(BACKENDS) -- $(ARGS)
 
 bench: check-backends $(STAMPS)/venv ## Time the losses against PyTorch loops, on BACKENDS
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) torch examples)

@@ -199,7 +199,7 @@ def _head_step(loss, labels, x, kernel):
 
 def step_case(depth=32, classes=100, batch=128, seconds=60.0):
     """A training step of a ResNet through `LPLModel`: LPL against plain cross-entropy."""
-    from training import jit_compile
+    from reproduction.training import jit_compile
 
     counts, labels, _ = long_tail(classes, batch)
     x = np.random.default_rng(2).normal(size=(batch, 32, 32, 3)).astype("float32")
@@ -234,7 +234,7 @@ def step_case(depth=32, classes=100, batch=128, seconds=60.0):
 def network_case(depth=32, classes=100, batch=128, seconds=40.0):
     """A training step as the runner makes it, against the same network in plain PyTorch."""
     from reference import training_step
-    from training import build
+    from reproduction.training import build
 
     counts, labels, _ = long_tail(classes, batch)
     x = np.random.default_rng(2).normal(size=(batch, 32, 32, 3)).astype("float32")
@@ -272,8 +272,8 @@ def network_case(depth=32, classes=100, batch=128, seconds=40.0):
 
 def pipeline_case(size=10_000, batch=128, epochs=3):
     """Images per second of the input pipelines alone: no network is to wait for them."""
-    import augmentation
     from methods import METHODS
+    from reproduction import augmentation
 
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (size, 32, 32, 3), dtype="uint8")

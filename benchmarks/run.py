@@ -14,6 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent.parent / "examples"))
+
+from reporting import markdown_table, write_json
+
 HERE = Path(__file__).parent
 BACKENDS = ("jax", "tensorflow", "torch")
 CASES = (
@@ -33,9 +37,7 @@ def measure(cases, out):
     """Runs cases on the backend of this process, and writes each one's rows when it is done."""
     import cases as all_cases
     import keras
-
-    sys.path.insert(0, str(HERE.parent / "examples"))
-    from common import environment, write_json
+    from common import environment
 
     backend = keras.config.backend()
     functions = {
@@ -91,7 +93,7 @@ def rows_of(folder):
 
 def markdown(folder):
     """The table of a page: one line for each thing compared."""
-    lines = ["| what | size | backend | times (ms, median) | ratios |", "|---|---|---|---|---|"]
+    lines = []
     for row in rows_of(folder):
         size = ", ".join(
             f"{letter}={row[key]}"
@@ -111,8 +113,9 @@ def markdown(folder):
         if "added_mebibytes" in row:
             ratios = f"LPL adds {row['added_mebibytes']:.0f} MiB"
         what = row["case"] + (f" ({row['network']})" if "network" in row else "")
-        lines.append(f"| {what} | {size} | {row['backend']} | {shown} | {ratios} |")
-    return "\n".join(lines)
+        lines.append([what, size, row["backend"], shown, ratios])
+    columns = ["what", "size", "backend", "times (ms, median)", "ratios"]
+    return markdown_table(columns, lines, numbers=False)
 
 
 def main():

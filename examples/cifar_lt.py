@@ -16,13 +16,12 @@ A run that is finished is not repeated.
 import argparse
 from pathlib import Path
 
-from augmentation import NAMES as AUGMENTATIONS
 from methods import METHODS
-from training import quiet, run, run_name
+from reproduction import augmentation, configs, training
 
 
 def config_of(options):
-    """The description of the run, as in `training.py`."""
+    """The description of the run, as in `reproduction/configs.py`."""
     names = ("threshold", "delta_epsilon", "step_size", "head_scale")
     given = {name: getattr(options, name) for name in names}
     return {
@@ -57,7 +56,7 @@ def main():
     parser.add_argument("--depth", type=int, default=32, help="of the ResNet: 8, 14, 20, 32 ...")
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--augmentation", choices=AUGMENTATIONS, default="standard")
+    parser.add_argument("--augmentation", choices=augmentation.NAMES, default="standard")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="float32", help="or mixed_bfloat16")
     parser.add_argument("--threshold", type=float, help="LPL: end of the head")
@@ -67,7 +66,6 @@ def main():
     parser.add_argument("--tau", type=float, default=1.0, help="logit adjustment: how much")
     parser.add_argument("--out", type=Path, default=Path("results/cifar_lt"))
     options = parser.parse_args()
-    quiet()
     config = config_of(options)
 
     def report(epoch, logs):
@@ -78,8 +76,11 @@ def main():
             flush=True,
         )
 
-    result = run(config, options.out, options.data_dir, report)
-    file = options.out / f"{run_name(config)}.json"
+    def waits(process):
+        print(f"Process {process} makes this run already; waiting for it to end.", flush=True)
+
+    result = training.run(config, options.out, options.data_dir, report, waits)
+    file = configs.result_file(config, options.out)
     print(f"balanced error {100 * result['balanced_error']:.2f}%, in {file}")
 
 

@@ -21,15 +21,8 @@ import time
 from pathlib import Path
 
 import keras
-from common import (
-    ShowEpochs,
-    digits_network,
-    environment,
-    measure,
-    print_table,
-    progress_bar,
-    write_json,
-)
+from common import ShowEpochs, digits_network, measure, write_results
+from reporting import print_table, progress_bar
 
 import keras_lpl
 
@@ -132,7 +125,7 @@ def main():
         "sampling": options.sampling,
     }
     path = options.out / f"{backend}.json"
-    write_json(path, {"settings": settings, "environment": environment(), "runs": runs})
+    write_results(path, runs, settings=settings)
     print(f"Results: {path}")
 
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from common import SHOTS, environment, measure, print_table, write_json
+from common import measure, write_results
+from reporting import SHOTS, print_table
 
 import keras_lpl
 
@@ -109,7 +110,7 @@ def main():
     print_table([{"method": f"LA+LPL, {options.backbone}", **run}], options.folder.name)
     options.out.mkdir(parents=True, exist_ok=True)
     model.save(options.out / "model.keras")
-    write_json(options.out / "result.json", {"environment": environment(), "runs": [run]})
+    write_results(options.out / "result.json", [run])
     print(f"Model and result: {options.out}/")
 
 

@@ -21,7 +21,8 @@ from pathlib import Path
 import keras
 import keras_cv
 import numpy as np
-from common import environment, measure, print_table, write_json
+from common import measure, write_results
+from reporting import print_table
 
 import keras_lpl
 
@@ -100,8 +101,7 @@ def main():
     )
     run = {"method": "LPL", **measure(model.predict(x_test, verbose=0), y_test, class_counts)}
     print_table([run], f"{Path(options.data).stem}, imbalance factor {options.imbalance:g}")
-    path = options.out / f"{keras.config.backend()}.json"
-    write_json(path, {"environment": environment(), "runs": [run]})
+    write_results(options.out / f"{keras.config.backend()}.json", [run])
 
 
 if __name__ == "__main__":

@@ -23,15 +23,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from common import (
-    ShowEpochs,
-    digits_network,
-    environment,
-    measure,
-    print_table,
-    progress_bar,
-    write_json,
-)
+from common import ShowEpochs, digits_network, measure, write_results
+from reporting import print_table, progress_bar
 
 import keras_lpl
 
@@ -156,7 +149,7 @@ def main():
         "mixup_alpha": MIXUP_ALPHA,
     }
     path = options.out / f"{options.loss}-{backend}.json"
-    write_json(path, {"settings": settings, "environment": environment(), "runs": runs})
+    write_results(path, runs, settings=settings)
     print(f"Results: {path}")
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from common import ShowEpochs, environment, measure, progress_bar, write_json
+from common import ShowEpochs, environment, measure
+from reporting import progress_bar, write_json
 
 import keras_lpl
 
@@ -136,7 +137,7 @@ def draw(results, out):
         drawn.savefig(out / f"{figure}.png", dpi=120)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -147,7 +148,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/loss_variation"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     if options.figure is not None:
         options.methods = METHODS_OF[options.figure]

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from common import environment, measure, print_table, write_json
+from common import measure, write_results
+from reporting import print_table
 
 import keras_lpl
 
@@ -93,7 +94,7 @@ def main():
     ]
     backend = keras.config.backend()
     print_table(runs, f"NumPy arrays, imbalance factor {options.imbalance:g}, {backend}")
-    write_json(options.out / f"{backend}.json", {"environment": environment(), "runs": runs})
+    write_results(options.out / f"{backend}.json", runs)
 
 
 if __name__ == "__main__":

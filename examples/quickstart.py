@@ -15,16 +15,9 @@ import time
 from pathlib import Path
 
 import keras
-from common import (
-    ShowEpochs,
-    digits_network,
-    environment,
-    measure,
-    print_table,
-    progress_bar,
-    write_json,
-)
+from common import ShowEpochs, digits_network, measure, write_results
 from methods import METHODS, Training
+from reporting import print_table, progress_bar
 
 import keras_lpl
 
@@ -142,10 +135,7 @@ def main():
     runs.sort(key=lambda r: methods.index(r["method"]))
     print_table(runs, f"Digits, imbalance factor {IMBALANCE_FACTOR}, {backend}")
     settings = {"imbalance_factor": IMBALANCE_FACTOR, "epochs": options.epochs, "lpl": LPL}
-    write_json(
-        options.out / f"{backend}.json",
-        {"settings": settings, "environment": environment(), "runs": runs},
-    )
+    write_results(options.out / f"{backend}.json", runs, settings=settings)
     draw(runs, options.out)
     print(f"Results and pictures: {options.out}/")
 

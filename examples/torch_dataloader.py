@@ -17,7 +17,8 @@ from pathlib import Path
 
 import keras
 import torch
-from common import digits_network, environment, measure, print_table, write_json
+from common import digits_network, measure, write_results
+from reporting import print_table
 
 import keras_lpl
 
@@ -79,7 +80,7 @@ def main():
     run = measure(model.predict(test_loader, verbose=0), test[1], class_counts)
     backend = keras.config.backend()
     print_table([{"method": "LPL", **run}], f"Digits from a DataLoader, {backend}")
-    write_json(options.out / f"{backend}.json", {"environment": environment(), "runs": [run]})
+    write_results(options.out / f"{backend}.json", [run])
 
 
 if __name__ == "__main__":

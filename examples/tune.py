@@ -25,7 +25,8 @@ from pathlib import Path
 import keras
 import keras_tuner
 import numpy as np
-from common import digits_network, environment, measure, print_table, write_json
+from common import digits_network, measure, write_results
+from reporting import print_table
 
 import keras_lpl
 
@@ -113,8 +114,7 @@ def main():
             runs.append({"method": method, "seed": seed, "parameters": parameters, **result})
     print_table(runs, "On the test set, trained on the whole training set")
     scores = [{"score": trial.score, **trial.hyperparameters.values} for trial in trials]
-    results = {"environment": environment(), "trials": scores, "runs": runs}
-    write_json(Path(tuner.project_dir) / "tested.json", results)
+    write_results(Path(tuner.project_dir) / "tested.json", runs, trials=scores)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,22 @@
-"""Fixtures every test may ask for, the marker `on_one_backend`, and parts of the suite."""
+"""The environment of the tests, fixtures for all of them, and the marker `on_one_backend`."""
 
 import os
 import random
+import shutil
+import tempfile
 
-import keras
-import numpy as np
 import pytest
+
+# NumPy and the frameworks read these when they are loaded, which is later. One thread each, as
+# several processes share the cores.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Compiled code that runs a few times need not be fast. What XLA makes of the mathematics is the
+# same; it is LLVM that does less.
+XLA_FLAGS = os.environ.get("XLA_FLAGS", "")
+if "--xla_backend_optimization_level" not in XLA_FLAGS:
+    os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} --xla_backend_optimization_level=0".strip()
 
 
 def pytest_configure(config):
@@ -14,25 +25,28 @@ def pytest_configure(config):
         "on_one_backend: what it looks at does not depend on the backend, or is looked at on every "
         "backend elsewhere. Run on torch, which has nothing to compile.",
     )
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a process of pytest-xdist inherits it
+        share_what_jax_compiles(config)
 
 
-def pytest_collection_modifyitems(config, items):
-    keep_part(config, items, os.environ.get("KERAS_LPL_TEST_PART", "0/1"))
-    if keras.backend.backend() == "torch":
+def share_what_jax_compiles(config):
+    """Lets JAX keep what it compiles until the tests end: many train the same small model."""
+    folder = tempfile.mkdtemp(prefix="keras-lpl-compiled-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+
+
+def pytest_collection_modifyitems(items):
+    import keras  # not above: the process that only hands out tests does not need it
+
+    if keras.config.backend() == "torch":
         return
     skip = pytest.mark.skip(reason="run on torch, which has nothing to compile")
     for item in items:
         if item.get_closest_marker("on_one_backend"):
             item.add_marker(skip)
-
-
-def keep_part(config, items, part):
-    """Of `1/3`, every third file is kept, from the second one on."""
-    part, parts = (int(number) for number in part.split("/"))
-    files = sorted({item.path for item in items})
-    kept = set(files[part::parts])
-    config.hook.pytest_deselected(items=[item for item in items if item.path not in kept])
-    items[:] = [item for item in items if item.path in kept]
 
 
 @pytest.fixture(autouse=True)
@@ -44,4 +58,6 @@ def same_weights():
 @pytest.fixture
 def rng():
     """A random generator that starts from the same seed in every test."""
+    import numpy as np
+
     return np.random.default_rng(0)

@@ -14,8 +14,8 @@ PAGE = ROOT / "docs" / "results.md"
 FILES = sorted((ROOT / "docs" / "results").rglob("*.json"))
 
 
-def check(*arguments, cwd=ROOT):
-    command = [sys.executable, "examples/results_page.py", "--check", *arguments]
+def check(cwd=ROOT):
+    command = [sys.executable, "examples/reproduce.py", "--pages", "--check"]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 
@@ -27,14 +27,16 @@ def test_tables_are_those_of_the_result_files():
 def test_that_test_can_fail(tmp_path):
     for folder in ("docs", "examples", "benchmarks"):
         for file in (ROOT / folder).rglob("*"):
-            if file.suffix in (".md", ".json", ".py"):
+            if file.suffix in (".md", ".json", ".py", ".toml"):
                 copy = tmp_path / file.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(file.read_bytes())
     page = tmp_path / "docs" / "results.md"
     row = next(line for line in page.read_text().splitlines() if line.startswith("| LPL"))
     page.write_text(page.read_text().replace(row, row + " 0.1 |"))
-    assert check(cwd=tmp_path).returncode != 0
+    result = check(cwd=tmp_path)
+    assert result.returncode == 1
+    assert "results.md: the tables differ from the result files" in result.stderr
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -2,18 +2,15 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="the input pipeline is tf.data")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def example():
     import cifar_lt
 
     return cifar_lt
@@ -44,7 +41,7 @@ def run(example, monkeypatch, data, out, method="LPL"):
 
 
 def test_resumes_where_it_stopped(example, monkeypatch, data, tmp_path, capsys):
-    import training
+    from reproduction import training
 
     whole = run(example, monkeypatch, data, tmp_path / "whole")
     assert [len(whole["curve"]), whole["config"]["training"]["epochs"]] == [4, 4]
@@ -78,7 +75,7 @@ def test_resumes_where_it_stopped(example, monkeypatch, data, tmp_path, capsys):
 
 
 def test_a_lost_run_says_so_and_writes_no_result(example, monkeypatch, data, tmp_path):
-    import training
+    from reproduction import training
 
     monkeypatch.setattr(training, "learning_rate", lambda epoch, settings: 1e30)
     with pytest.raises(RuntimeError, match="NaN after epoch"):
@@ -88,8 +85,8 @@ def test_a_lost_run_says_so_and_writes_no_result(example, monkeypatch, data, tmp
 
 @pytest.mark.parametrize("name", ["none", "standard", "modern", "mixup", "cutmix"])
 def test_augmentations(example, name):
-    import augmentation
     from methods import METHODS
+    from reproduction import augmentation
 
     rng = np.random.default_rng(0)
     y = np.arange(32) % 4

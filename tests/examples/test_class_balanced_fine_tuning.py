@@ -2,19 +2,16 @@
 
 import json
 import sys
-from pathlib import Path
 
 import keras
 import pytest
 
 pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their progress with it")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def example():
     import class_balanced_fine_tuning
 
     return class_balanced_fine_tuning

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,13 +11,11 @@ import keras_lpl
 
 image = pytest.importorskip("PIL.Image", reason="the images are files")
 pytest.importorskip("rich", reason="the examples show their tables with it")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 TRAIN_COUNTS = {"dark": 12, "grey": 24, "light": 4}
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def example():
     import fine_tune_image_folder
 
     return fine_tune_image_folder

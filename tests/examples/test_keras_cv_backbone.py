@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,14 +10,12 @@ import pytest
 import keras_lpl
 
 pytest.importorskip("rich", reason="the examples show their tables with it")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.fixture
-def example(monkeypatch):
+def example():
     # Here, as importing it takes seconds, and loads TensorFlow.
     pytest.importorskip("keras_cv", reason="keras-cv is an extra")
-    monkeypatch.syspath_prepend(str(EXAMPLES))
     import keras_cv_backbone
 
     return keras_cv_backbone

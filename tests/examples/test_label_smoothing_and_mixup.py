@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 
 pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their progress with it")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def example():
     import label_smoothing_and_mixup
 
     return label_smoothing_and_mixup

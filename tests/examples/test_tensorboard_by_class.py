@@ -17,9 +17,8 @@ EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture
-def example(monkeypatch):
+def example():
     pytest.importorskip("tensorboard", reason="TensorBoard is an extra")
-    monkeypatch.syspath_prepend(str(EXAMPLES))
     import tensorboard_by_class
 
     return tensorboard_by_class

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,12 +12,10 @@ import keras_lpl
 torch = pytest.importorskip("torch", reason="the loader is PyTorch's")
 pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their tables with it")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def example():
     import torch_dataloader
 
     return torch_dataloader

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +13,10 @@ pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their tables with it")
 # KerasTuner's own.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName):DeprecationWarning")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def example():
     import tune
 
     return tune

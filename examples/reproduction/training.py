@@ -1,50 +1,56 @@
-"""One training run from a description of it: resumable, with a JSON file as its result.
-
-A run is described by a plain dict, so that it can be a file:
-
-    data       name or path, imbalance factor, seed of the long-tailed subset, share held out
-    network    name in `keras_lpl.networks`, and its arguments
-    method     a name in `methods.METHODS`
-    lpl, lpl_by_confidence, tau
-               arguments of the method, where it has them
-    training   epochs, batch size, schedule, weight decay, augmentation, precision
-    seed       of weights, order of samples and augmentation
+"""One training run from its description (see `configs`): resumable, with a JSON file as its result.
 
 Stopped, a run goes on after its last whole epoch when it is started again. The result is that of
 the last epoch: no epoch is chosen by looking at the test set.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import time
 from pathlib import Path
 
-import augmentation
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages amid the progress
+
 import keras
 import numpy as np
-from common import environment, measure, write_json
+from common import environment, measure
 from methods import METHODS, Training
+from reporting import write_json
 
 import keras_lpl
+from reproduction import augmentation, configs
+from reproduction.locks import locked
 
-METHOD_ARGUMENTS = ("lpl", "lpl_by_confidence", "tau")
 
-
-def run(config, out, data_dir=None, report=None):
+def run(config, out, data_dir=None, report=None, waits=None):
     """Trains, or goes on training, and returns the result.
 
+    Two processes do not train the same run: the second one waits for the first.
+
     Args:
-        config: The description above.
+        config: The description.
         out: Folder of the result.
         data_dir: Where TensorFlow Datasets keeps its files.
         report: Called after each epoch with `(epochs_done, logs)`.
+        waits: Called with the id of the process that is waited for.
     """
-    name = run_name(config)
-    result_file, folder = Path(out) / f"{name}.json", Path(out) / name
-    if result_file.exists():
-        return json.loads(result_file.read_text())
+    result = configs.result_of(config, out)
+    if result is not None:
+        return result
+    folder = Path(out) / configs.run_name(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "lock", waits):
+        result = configs.result_of(config, out)  # of the process that was waited for
+        if result is None:
+            result = train(config, folder, data_dir, report)
+            write_json(configs.result_file(config, out), result)
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def train(config, folder, data_dir, report):
+    """Trains from what is in the folder on, and returns the result."""
     (x_train, y_train), (x_test, y_test), class_counts = load(config["data"], data_dir)
     model, state = resume_or_build(config, folder, class_counts, x_train.shape[1:])
     method, training = METHODS[config["method"]], config["training"]
@@ -77,12 +83,12 @@ def run(config, out, data_dir=None, report=None):
     logits = method.for_prediction(model, class_counts).predict(test, verbose=0)
     seconds = [epoch["seconds"] for epoch in state["curve"]]
     steps = -(-len(x_train) // training["batch_size"])
-    result = {
+    return {
         "method": config["method"],
         "backend": keras.config.backend(),
         "seed": config["seed"],
         **measure(logits, y_test, class_counts),
-        "config": public(config),
+        "config": configs.public(config),
         "loss": keras.saving.serialize_keras_object(model.loss),
         "class_counts": class_counts.tolist(),
         "parameters": model.count_params(),
@@ -92,9 +98,6 @@ def run(config, out, data_dir=None, report=None):
         "environment": environment(),
         "curve": state["curve"],
     }
-    write_json(result_file, result)
-    shutil.rmtree(folder)
-    return result
 
 
 def load(data, data_dir=None):
@@ -157,7 +160,7 @@ def training_settings(config, class_counts):
     """What a method may want to know of the training."""
     training = config["training"]
     steps = training["epochs"] * -(-int(class_counts.sum()) // training["batch_size"])
-    given = {name: config[name] for name in METHOD_ARGUMENTS if name in config}
+    given = {name: config[name] for name in configs.METHOD_ARGUMENTS if name in config}
     return Training(class_counts, training["epochs"], steps, **given)
 
 
@@ -186,7 +189,6 @@ def resume_or_build(config, folder, class_counts, input_shape):
     if state_file.exists():
         state = json.loads(state_file.read_text())
         return keras.saving.load_model(folder / state["model"]), state
-    folder.mkdir(parents=True, exist_ok=True)
     return build(config, class_counts, input_shape), {"epochs_done": 0, "curve": []}
 
 
@@ -216,30 +218,3 @@ class SaveEachEpoch(keras.callbacks.Callback):
             (self.folder / previous).unlink(missing_ok=True)
         if self.report is not None:
             self.report(epoch + 1, numbers)
-
-
-def public(config):
-    """The description without what is this machine's: the folder of a data file."""
-    data = {**config["data"], "name": Path(config["data"]["name"]).stem}
-    return {**config, "data": data}
-
-
-def run_name(config):
-    """A name to read, and a hash that tells apart what it does not say."""
-    config = public(config)
-    text = json.dumps(config, sort_keys=True)
-    data, network = config["data"], config["network"]
-    parts = [data["name"], *([f"if{data['imbalance']:g}"] if data.get("imbalance") else [])]
-    parts += [network["name"].replace("_", "-") + "-".join(_sizes(network))]
-    parts += [f"{config['training']['epochs']}epochs", config["method"].replace(" ", "-").lower()]
-    parts += [f"seed{config['seed']}", hashlib.sha256(text.encode()).hexdigest()[:8]]
-    return "_".join(parts)
-
-
-def _sizes(network):
-    return [str(network[key]) for key in ("depth", "width") if key in network]
-
-
-def quiet():
-    """Keeps TensorFlow's start-up messages out of the progress."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
