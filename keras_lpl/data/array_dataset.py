@@ -208,6 +208,7 @@ class ArrayDataset(keras.utils.PyDataset):
         is_over = self._is_open and len(self._taken) == len(self)
         if is_over:
             self._begin(self._epoch + 1)
+            self._is_new = False
         if is_over or not self._is_open:
             self._taken.clear()
         self._is_open = False
@@ -216,7 +217,6 @@ class ArrayDataset(keras.utils.PyDataset):
         """Lets the next batches be those of `epoch`."""
         self._epoch = epoch
         self._start = epoch * len(self)  # what index 0 stands for, counted from epoch 0 on
-        self._is_new = False
 
     def _of_epoch(self, epoch):
         # A single assignment: threads may draw the same twice, and never see half of it.

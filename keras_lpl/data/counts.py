@@ -363,7 +363,8 @@ def _label_arrays(source, output):
             yield labels, True, "labels"
     elif _is_pair(source, output):
         _, y = _unpack(source, output)
-        yield label_array(_without_padding(y), "y"), True, "y"
+        for labels in _arrays_of_labels(y, "y"):
+            yield labels, True, "y"
     elif _is_labels(source):
         labels = source if output is None else _picked(source, output, "source")
         for part in _arrays_of_labels(labels, "labels"):
@@ -375,6 +376,8 @@ def _label_arrays(source, output):
             labels = label_array(_without_padding(y), "y")
             if labels.ndim == 0:
                 yield labels[None], True, "y"
+            elif hasattr(y, "flat_values"):
+                yield labels, True, "y"
             else:
                 yield labels, is_batch or _may_be_batch(x, len(labels)), "y"
 

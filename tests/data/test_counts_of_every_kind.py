@@ -144,6 +144,9 @@ def test_ragged_tensors():
     dataset = tf.data.Dataset.from_tensor_slices((X[:3], sequences))
     assert class_counts(dataset).tolist() == [4, 2, 3]
     assert class_counts(dataset.batch(2)).tolist() == [4, 2, 3]
+    marked = tf.ragged.constant([[0, 1], [0], [0, 0, 0]])  # not one-hot, though they sum to 1
+    dataset = tf.data.Dataset.from_tensor_slices((X[:3], marked)).batch(3)
+    assert class_counts(dataset).tolist() == [5, 1]
 
 
 # --- One-hot and soft labels ----------------------------------------------------------------
