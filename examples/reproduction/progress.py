@@ -1,6 +1,5 @@
 """How far the runs are, and how long the rest will take."""
 
-
 from reporting import progress_bar
 from rich.console import Console
 
