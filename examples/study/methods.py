@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from keras_lpl import functional
-from keras_lpl.losses.class_balanced import class_balanced_weights
-from keras_lpl.perturbations.ldam import ldam_margins
-from keras_lpl.perturbations.logit_adjustment import log_prior
+from keras_lpl.losses import class_balanced_weights
+from keras_lpl.methods.ldam import ldam_margins
+from keras_lpl.methods.logit_adjustment import log_prior
 
 LDAM_SCALE, LDAM_MARGIN = 30.0, 0.5
 

@@ -12,7 +12,7 @@ from keras import ops
 import keras_lpl
 from keras_lpl import functional, perturbations
 from keras_lpl.layers import RunningMoments
-from keras_lpl.perturbations.isda import spread_of_full
+from keras_lpl.methods.isda.spread import spread_of_full
 
 pytestmark = pytest.mark.on_one_backend
 

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import keras_lpl
-from keras_lpl.losses.class_balanced import class_balanced_weights
+from keras_lpl.losses import class_balanced_weights
 from tests import reference, reference_losses
 from tests.contract import assert_close, batch, per_sample
 from tests.gradients import value_and_gradient
