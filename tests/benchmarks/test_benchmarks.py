@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 import keras_lpl
-from keras_lpl import functional, perturbations
+from keras_lpl import functional, perturbations, read_output
 from keras_lpl.layers import RunningMoments
 from keras_lpl.methods.isda.spread import spread_of_full
 
@@ -83,10 +83,10 @@ def test_the_isda_references_compute_isda(kind, batch):
             torch.tensor(labels[part]), torch.tensor(features[part]), torch.tensor(kernel), 0.5
         )
         logits = features[part] @ kernel
-        moments.update(labels[part], logits, features[part])
-        of_labels = ops.convert_to_tensor(labels[part], dtype="int32")
+        samples = read_output(labels[part], logits, features=features[part])
+        moments.update(samples.detached())
         of_kernel = ops.convert_to_tensor(kernel)
-        spread = spread_of_full(of_labels, of_kernel, moments.scatter, moments.count)
+        spread = spread_of_full(samples, of_kernel, moments.scatter, moments.count)
         changed = logits + 0.25 * ops.convert_to_numpy(spread)
         ours = ops.convert_to_numpy(functional.softmax_crossentropy(labels[part], changed)).mean()
         np.testing.assert_allclose(float(theirs), ours, rtol=1e-4)
