@@ -176,14 +176,20 @@ def _argument(name):
     return name.split("[")[0]
 
 
-def as_config(counts):
+def as_config(counts: Any) -> list[Any] | None:
     """Counts as lists of numbers, for JSON; None stays None."""
     if counts is None:
         return None
     return [list(n) if isinstance(n, tuple) else n for n in counts]
 
 
-def number(value, name, minimum=None, maximum=None, exclusive=False):
+def number(
+    value: Any,
+    name: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    exclusive: bool = False,
+) -> float:
     """Returns `value` as a float within `[minimum, maximum]`, or raises `ValueError`.
 
     With `exclusive=True` the minimum itself is refused.
@@ -204,7 +210,7 @@ def number(value, name, minimum=None, maximum=None, exclusive=False):
     )
 
 
-def integer(value, name, minimum):
+def integer(value: Any, name: str, minimum: int) -> int:
     """Returns `value` as an `int` of at least `minimum`, or raises `ValueError`."""
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_integer or value < minimum:
@@ -214,7 +220,7 @@ def integer(value, name, minimum):
     return int(value)
 
 
-def seed(value):
+def seed(value: Any) -> int:
     """Returns `value` as an `int` that NumPy's `RandomState` takes, or raises `ValueError`."""
     value = integer(value, "seed", minimum=0)
     if value >= 2**32:
@@ -222,7 +228,7 @@ def seed(value):
     return value
 
 
-def one_of(value, name, choices):
+def one_of(value: Any, name: str, choices: Sequence[Any]) -> Any:
     """Returns `value` if it is one of `choices`, or raises `ValueError`."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}")

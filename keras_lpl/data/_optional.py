@@ -1,9 +1,10 @@
 """Optional dependencies, imported where they are used."""
 
 import importlib
+from types import ModuleType
 
 
-def import_optional(module, package, purpose):
+def import_optional(module: str, package: str, purpose: str) -> ModuleType:
     """Imports `module`, or says how to install it.
 
     Args:

@@ -7,16 +7,20 @@ of the class imbalance problem in convolutional neural networks", 2018.
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 
 from keras_lpl.core import checks
+from keras_lpl.core.typing import Counts
 from keras_lpl.data._labels import class_ids
 
 PROFILES = ("exponential", "step")
 
 
-def long_tail_counts(num_classes, max_count, imbalance_factor, profile="exponential"):
+def long_tail_counts(
+    num_classes: int, max_count: int, imbalance_factor: float, profile: str = "exponential"
+) -> np.ndarray:
     """Class counts of a long-tailed training set, class 0 the most frequent.
 
     With C classes and the imbalance factor IF, class c has
@@ -62,7 +66,7 @@ def long_tail_counts(num_classes, max_count, imbalance_factor, profile="exponent
     return np.floor(counts * (1 + 1e-12)).astype("int64")
 
 
-def long_tail_indices(labels, counts, seed=0):
+def long_tail_indices(labels: Any, counts: Counts, seed: int = 0) -> np.ndarray:
     """Picks `counts[c]` samples of each class c, without replacement.
 
     Each class is shuffled by a generator of its own, seeded with `(seed, c)`, and

@@ -14,15 +14,18 @@ with Cumulative Learning for Long-Tailed Visual Recognition", CVPR 2020 (the rev
 et al., "DisturbLabel: Regularizing CNN on the Loss Layer", CVPR 2016.
 """
 
+from typing import Any
+
 import numpy as np
 
 from keras_lpl.core import checks
+from keras_lpl.core.typing import Counts
 from keras_lpl.data._labels import class_ids, label_array
 
 SAMPLINGS = ("class_balanced", "reversed", "instance")
 
 
-def class_probabilities(class_counts, sampling):
+def class_probabilities(class_counts: Counts, sampling: str) -> np.ndarray:
     """How often a sampler draws each class.
 
     Args:
@@ -61,7 +64,9 @@ def class_probabilities(class_counts, sampling):
     return _probabilities(counts, sampling)
 
 
-def sample_indices(labels, sampling="class_balanced", size=None, seed=0):
+def sample_indices(
+    labels: Any, sampling: str = "class_balanced", size: int | None = None, seed: int = 0
+) -> np.ndarray:
     """Draws samples with replacement: first a class, then one of its samples.
 
     NumPy's global random state is neither read nor changed, and the generator is
@@ -101,7 +106,7 @@ def sample_indices(labels, sampling="class_balanced", size=None, seed=0):
     return _sampler(ids, sampling)(np.random.RandomState(seed), size)
 
 
-def disturb_labels(labels, num_classes, rate, seed=0):
+def disturb_labels(labels: Any, num_classes: int, rate: float, seed: int = 0) -> np.ndarray:
     """Redraws a share of the labels uniformly over all classes: DisturbLabel.
 
     Each label is redrawn with probability `rate`, and the draw may hit the class
@@ -172,7 +177,14 @@ class EpochDraws:
         ValueError: If an argument is out of range, or `labels` are no class labels.
     """
 
-    def __init__(self, labels, sampling, disturb_rate, seed, shuffle=True):
+    def __init__(
+        self,
+        labels: Any,
+        sampling: str | None,
+        disturb_rate: float,
+        seed: int,
+        shuffle: bool = True,
+    ) -> None:
         checks.one_of(sampling, "sampling", (None, *SAMPLINGS))
         self._disturb_rate = checks.number(disturb_rate, "disturb_rate", minimum=0, maximum=1)
         self._seed = checks.seed(seed)
@@ -189,7 +201,7 @@ class EpochDraws:
             self._num_classes = width or int(ids.max()) + 1
             self.labels = _with_a_label_of_each_class(labels, self._num_classes)
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> tuple[Any, ...]:
         random = np.random.RandomState([self._seed, epoch])
         if self._sample is not None:
             samples = self._sample(random, self._size)

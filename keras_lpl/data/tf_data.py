@@ -7,6 +7,7 @@ pipeline is made, whatever the Keras backend.
 import contextlib
 import itertools
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,27 +18,30 @@ from keras_lpl.data._labels import to_numpy
 from keras_lpl.data._optional import import_optional
 from keras_lpl.data.sampling import EpochDraws
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 PADDING_MODES = ("constant", "reflect")
 _CHUNK = 64  # images per step of the statistics: a float64 copy that fits into the cache
 _AT_A_TIME = 4  # batches that are made at once, and kept ready
 
 
 def pipeline(
-    x,
-    y,
-    batch_size,
-    training,
-    seed=0,
+    x: Any,
+    y: Any,
+    batch_size: int,
+    training: bool,
+    seed: int = 0,
     *,
-    mean=None,
-    std=None,
-    padding=4,
-    padding_mode="constant",
-    flip=True,
-    initial_epoch=0,
-    sampling=None,
-    disturb_rate=0.0,
-):
+    mean: Any = None,
+    std: Any = None,
+    padding: int = 4,
+    padding_mode: str = "constant",
+    flip: bool = True,
+    initial_epoch: int = 0,
+    sampling: str | None = None,
+    disturb_rate: float = 0.0,
+) -> "tf.data.Dataset":
     """A `tf.data.Dataset` of batches `(x, y)` for `fit` or `evaluate`, on any backend.
 
     For training: a new order each epoch, then for images the augmentation of
@@ -140,7 +144,7 @@ def pipeline(
     return batches.prefetch(_AT_A_TIME).with_options(_without_autotuning(tf))
 
 
-def channel_statistics(x):
+def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, over all images and pixels.
 
     Args:

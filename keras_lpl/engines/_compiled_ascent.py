@@ -7,10 +7,12 @@ operation as it is met, has a loop of its own in `_torch_ascent`.
 """
 
 import functools
+from collections.abc import Callable
 
 from keras import ops
 
 from keras_lpl.core.numerics import SCALE, TINY, divide_or_zero
+from keras_lpl.core.typing import Tensor
 
 # The loop goes on with these shares of the rows, one after the other. More of them would do less
 # work, and take longer to compile.
@@ -23,7 +25,7 @@ _LARGEST_STEP = 80.0
 _SHORT_STEP = 50.0
 
 
-def make_shift_of_classes(take_rows):
+def make_shift_of_classes(take_rows: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Makes `shift_of_classes` from a backend's `take_rows`."""
 
     def shift_of_classes(

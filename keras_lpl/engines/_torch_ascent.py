@@ -4,10 +4,13 @@ Where each operation is run as it is met, its size costs little and its call cos
 are worked out in NumPy, and a step is as few of PyTorch's operations as it can be.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from keras_lpl.core.numerics import SCALE, TINY
+from keras_lpl.core.typing import Tensor
 
 # Class means of so many rows are taken by a matrix product, of more by sums over segments.
 _MOST_ROWS_OF_MATRIX = 512
@@ -19,8 +22,15 @@ _SHRINK = 0.75
 @torch.compiler.disable  # its operations follow the labels, so there is nothing to trace
 @torch.no_grad()
 def shift_of_classes(
-    logits, labels, group, direction, num_steps, step_size, normalize_gradient, weight
-):
+    logits: Tensor,
+    labels: Any,
+    group: Tensor,
+    direction: Tensor,
+    num_steps: Tensor,
+    step_size: Tensor,
+    normalize_gradient: bool,
+    weight: Tensor,
+) -> Tensor:
     """Algorithm 2 for class indices; see `_compiled_ascent`."""
 
     def tensor(array, dtype=logits.dtype):

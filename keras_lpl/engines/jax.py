@@ -1,34 +1,38 @@
 """JAX's part of `keras_lpl.engines`, which says what the functions are for."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import keras
 import numpy as np
 from keras import ops
 
+from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes
 
 COMPUTES_CHANNELS_FIRST = False
 BATCH_NORM_DTYPES = ()
 
 
-def concrete(tensor):
+def concrete(tensor: Tensor) -> np.ndarray | None:
     """Values of `tensor` as a NumPy array, or None while code is traced."""
     if isinstance(tensor, (jax.core.Tracer, keras.KerasTensor)):
         return None
     return np.asarray(tensor)
 
 
-def take_rows(x, rows):
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
 
 
-def add_product(x, left, right):
+def add_product(x: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     """`x + left @ right`, of a matrix or of many; `x` may be None."""
     return left @ right if x is None else x + left @ right
 
 
-def add_to_rows(variable, rows, num_rows, add):
+def add_to_rows(variable: Any, rows: Tensor, num_rows: int, add: Callable[..., Any]) -> None:
     """Adds to some rows of a variable.
 
     Args:
@@ -49,7 +53,13 @@ def add_to_rows(variable, rows, num_rows, add):
     variable.assign(ops.fori_loop(0, num_rows, write, variable.value))
 
 
-def stack_rows(of_row, num_rows, num_present, shapes, dtype):
+def stack_rows(
+    of_row: Callable[..., Any],
+    num_rows: int,
+    num_present: Tensor,
+    shapes: Sequence[tuple[int, ...]],
+    dtype: str,
+) -> tuple[Tensor, ...]:
     """Arrays whose rows are computed one after the other.
 
     Args:
@@ -76,7 +86,9 @@ def stack_rows(of_row, num_rows, num_present, shapes, dtype):
 shift_of_classes = make_shift_of_classes(take_rows)
 
 
-def batch_norm(x, scale, offset, epsilon):
+def batch_norm(
+    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Not offered: XLA fuses what Keras does."""
     raise NotImplementedError
 
@@ -86,23 +98,25 @@ def compiles() -> bool:
     return True
 
 
-def compiled(fn):
+def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` as `fit` compiles it."""
     return jax.jit(fn)
 
 
-def compiled_ways(fn):
+def compiled_ways(fn: Callable[..., Any]) -> list[Callable[..., Any]]:
     """`fn` compiled in every way that `fit` may take."""
     return [jax.jit(fn)]
 
 
-def value_and_gradient(fn, x):
+def value_and_gradient(fn: Callable[..., Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Value of the scalar function `fn` at `x`, and its gradient, as NumPy arrays."""
     value, gradient = jax.value_and_grad(fn)(ops.convert_to_tensor(x))
     return np.asarray(value), np.asarray(gradient)
 
 
-def compiled_value_and_gradient(fn):
+def compiled_value_and_gradient(
+    fn: Callable[..., Any],
+) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     """Compiled function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
     fast = jax.jit(jax.value_and_grad(fn))
     return lambda x: tuple(np.asarray(part) for part in fast(ops.convert_to_tensor(x)))

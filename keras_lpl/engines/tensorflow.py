@@ -1,17 +1,21 @@
 """TensorFlow's part of `keras_lpl.engines`, which says what the functions are for."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes
 
 COMPUTES_CHANNELS_FIRST = False
 BATCH_NORM_DTYPES = ("float32", "bfloat16", "float16")
 
 
-def concrete(tensor):
+def concrete(tensor: Tensor) -> np.ndarray | None:
     """Values of `tensor` as a NumPy array, or None while code is traced."""
     if isinstance(tensor, keras.KerasTensor):
         return None
@@ -20,7 +24,7 @@ def concrete(tensor):
     return np.asarray(tensor)
 
 
-def take_rows(x, rows):
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     if isinstance(x, keras.Variable):
         x = x.value
@@ -41,12 +45,12 @@ def _has_rows_in_place(x):
     return hasattr(x, "scatter_nd_add") and not hasattr(x, "values")
 
 
-def add_product(x, left, right):
+def add_product(x: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     """`x + left @ right`, of a matrix or of many; `x` may be None."""
     return left @ right if x is None else x + left @ right
 
 
-def add_to_rows(variable, rows, num_rows, add):
+def add_to_rows(variable: Any, rows: Tensor, num_rows: int, add: Callable[..., Any]) -> None:
     """Adds to some rows of a variable; see `keras_lpl.engines.jax.add_to_rows`."""
     array = variable.value
     if _has_rows_in_place(array):
@@ -68,7 +72,13 @@ def add_to_rows(variable, rows, num_rows, add):
     variable.assign(ops.map(of_row, ops.arange(array.shape[0], dtype="int32")))
 
 
-def stack_rows(of_row, num_rows, num_present, shapes, dtype):
+def stack_rows(
+    of_row: Callable[..., Any],
+    num_rows: int,
+    num_present: Tensor,
+    shapes: Sequence[tuple[int, ...]],
+    dtype: str,
+) -> tuple[Tensor, ...]:
     """Arrays of rows computed one after the other; see `keras_lpl.engines.jax.stack_rows`."""
 
     # An array that is written to row by row would be copied with each row.
@@ -82,7 +92,9 @@ def stack_rows(of_row, num_rows, num_present, shapes, dtype):
 shift_of_classes = make_shift_of_classes(take_rows)
 
 
-def batch_norm(x, scale, offset, epsilon):
+def batch_norm(
+    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalises over all axes of `x` but the last.
 
     Args:
@@ -108,12 +120,12 @@ def compiles() -> bool:
     return True
 
 
-def compiled(fn):
+def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` as `fit` compiles it."""
     return tf.function(fn, jit_compile=True)
 
 
-def compiled_ways(fn):
+def compiled_ways(fn: Callable[..., Any]) -> list[Callable[..., Any]]:
     """`fn` compiled in every way that `fit` may take: with XLA and without."""
     return [tf.function(fn, jit_compile=xla) for xla in (True, False)]
 
@@ -125,12 +137,14 @@ def _value_and_gradient(fn, x):
     return value, tf.convert_to_tensor(tape.gradient(value, x))
 
 
-def value_and_gradient(fn, x):
+def value_and_gradient(fn: Callable[..., Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Value of the scalar function `fn` at `x`, and its gradient, as NumPy arrays."""
     return tuple(part.numpy() for part in _value_and_gradient(fn, tf.convert_to_tensor(x)))
 
 
-def compiled_value_and_gradient(fn):
+def compiled_value_and_gradient(
+    fn: Callable[..., Any],
+) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     """Compiled function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
     fast = tf.function(lambda x: _value_and_gradient(fn, x), jit_compile=True)
     return lambda x: tuple(part.numpy() for part in fast(tf.convert_to_tensor(x)))

@@ -1,17 +1,21 @@
 """PyTorch's part of `keras_lpl.engines`, which says what the functions are for."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import torch
 from keras import ops
 
+from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._torch_ascent import shift_of_classes  # noqa: F401
 
 COMPUTES_CHANNELS_FIRST = True
 BATCH_NORM_DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
-def concrete(tensor):
+def concrete(tensor: Tensor) -> np.ndarray | None:
     """Values of `tensor` as a NumPy array, or None while code is traced."""
     if isinstance(tensor, torch.Tensor):
         if tensor.device.type == "meta":
@@ -23,19 +27,19 @@ def concrete(tensor):
     return None if isinstance(tensor, keras.KerasTensor) else np.asarray(tensor)
 
 
-def take_rows(x, rows):
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
 
 
-def add_product(x, left, right):
+def add_product(x: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     """`x + left @ right`, of a matrix or of many, in the memory of `x`; `x` may be None."""
     if x is None:
         return left @ right
     return x.addmm_(left, right) if len(x.shape) == 2 else x.baddbmm_(left, right)
 
 
-def add_to_rows(variable, rows, num_rows, add):
+def add_to_rows(variable: Any, rows: Tensor, num_rows: int, add: Callable[..., Any]) -> None:
     """Adds to some rows of a variable; see `keras_lpl.engines.jax.add_to_rows`."""
     array = variable.value
     for row in ops.convert_to_numpy(rows)[: int(num_rows)]:
@@ -45,7 +49,13 @@ def add_to_rows(variable, rows, num_rows, add):
             array[row] = new
 
 
-def stack_rows(of_row, num_rows, num_present, shapes, dtype):
+def stack_rows(
+    of_row: Callable[..., Any],
+    num_rows: int,
+    num_present: Tensor,
+    shapes: Sequence[tuple[int, ...]],
+    dtype: str,
+) -> tuple[Tensor, ...]:
     """Arrays of rows computed one after the other; see `keras_lpl.engines.jax.stack_rows`."""
     arrays = tuple(ops.zeros((num_rows, *shape), dtype=dtype) for shape in shapes)
     for i in range(int(num_present)):
@@ -54,7 +64,9 @@ def stack_rows(of_row, num_rows, num_present, shapes, dtype):
     return arrays
 
 
-def batch_norm(x, scale, offset, epsilon):
+def batch_norm(
+    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalises over all axes of `x` but the last.
 
     Args:
@@ -79,17 +91,17 @@ def compiles() -> bool:
     return False
 
 
-def compiled(fn):
+def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` as `fit` runs it: operation by operation."""
     return fn
 
 
-def compiled_ways(fn):
+def compiled_ways(fn: Callable[..., Any]) -> list[Callable[..., Any]]:
     """`fn` in every way that `fit` may take."""
     return [fn]
 
 
-def value_and_gradient(fn, x):
+def value_and_gradient(fn: Callable[..., Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Value of the scalar function `fn` at `x`, and its gradient, as NumPy arrays."""
     x = ops.convert_to_tensor(x).detach().clone().requires_grad_(True)
     value = fn(x)
@@ -97,6 +109,8 @@ def value_and_gradient(fn, x):
     return value.detach().cpu().numpy(), gradient.cpu().numpy()
 
 
-def compiled_value_and_gradient(fn):
+def compiled_value_and_gradient(
+    fn: Callable[..., Any],
+) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     """Function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
     return lambda x: value_and_gradient(fn, x)

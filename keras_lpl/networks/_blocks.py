@@ -11,10 +11,12 @@ Three details decide whether a Keras network is the network of the papers:
 
 import dataclasses
 import numbers
+from typing import Any
 
 import keras
 from keras import layers, ops
 
+from keras_lpl.core.typing import Tensor
 from keras_lpl.networks._layers import BatchNormalization, Conv2D
 
 
@@ -30,12 +32,12 @@ class ZeroPaddedShortcut(layers.Layer):
         **kwargs: As for `keras.layers.Layer`.
     """
 
-    def __init__(self, filters, strides=1, **kwargs):
+    def __init__(self, filters: int, strides: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.strides = strides
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Maps `(batch, height, width, channels)` to fewer pixels and more channels."""
         missing = self.filters - inputs.shape[-1]
         if missing < 0:
@@ -46,7 +48,7 @@ class ZeroPaddedShortcut(layers.Layer):
         kept = inputs[:, :: self.strides, :: self.strides, :]
         return ops.pad(kept, [(0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "filters": self.filters, "strides": self.strides}
 
@@ -57,11 +59,13 @@ class Parts:
 
     weight_decay: float = 0.0
 
-    def penalty(self):
+    def penalty(self) -> keras.regularizers.Regularizer | None:
         """The regularizer whose gradient is `weight_decay * parameter`."""
         return keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None
 
-    def conv(self, x, filters, name, kernel_size=3, strides=1):
+    def conv(
+        self, x: Tensor, filters: int, name: str, kernel_size: int = 3, strides: int = 1
+    ) -> Tensor:
         """A convolution without bias that keeps the image's size, or divides it by `strides`."""
         padding = "same"
         if strides > 1:
@@ -82,7 +86,7 @@ class Parts:
             name=name,
         )(x)
 
-    def norm(self, x, name):
+    def norm(self, x: Tensor, name: str) -> Tensor:
         """Batch normalisation with the constants of the recipes."""
         return BatchNormalization(
             axis=-1,
@@ -93,7 +97,7 @@ class Parts:
             name=name,
         )(x)
 
-    def squeeze_excite(self, x, ratio, name):
+    def squeeze_excite(self, x: Tensor, ratio: int, name: str) -> Tensor:
         """Scales each channel by a gate computed from all channels' means (Hu et al., 2018)."""
         channels = x.shape[-1]
         gate = layers.GlobalAveragePooling2D(
@@ -116,7 +120,7 @@ class Parts:
         )(gate)
         return layers.Multiply(name=f"{name}_scale")([x, gate])
 
-    def logits(self, x, num_classes, head):
+    def logits(self, x: Tensor, num_classes: int, head: str | None) -> Tensor:
         """Pools the image to `"features"` and maps them to `num_classes` logits by `"head"`.
 
         Both compute in the variables' dtype: float32 under a mixed policy, since a loss that
@@ -144,7 +148,7 @@ class Parts:
         return outputs
 
 
-def image_input(input_shape):
+def image_input(input_shape: tuple[int, ...]) -> Tensor:
     """The input layer of images of shape `(height, width, channels)`."""
     try:
         shape = tuple(input_shape)
@@ -158,7 +162,7 @@ def image_input(input_shape):
     return keras.Input(shape, name="image")
 
 
-def blocks_per_stage(depth, other_layers):
+def blocks_per_stage(depth: int, other_layers: int) -> int:
     """Solves `depth = 6n + other_layers` for `n`, or raises `ValueError`.
 
     There are three stages of n blocks of two convolutions.

@@ -6,10 +6,13 @@ around every convolution. These layers have the same variables and results, up t
 `benchmarks/run.py --cases network` holds them against a network in plain PyTorch.
 """
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from keras_lpl import engines
+from keras_lpl.core.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lpl")
@@ -20,7 +23,7 @@ class BatchNormalization(layers.BatchNormalization):
     Arguments are those of the Keras layer. Channels come last.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
         """Maps `(batch, height, width, channels)` to the same shape."""
         is_plain = (
             training and self.trainable and mask is None and self.scale and self.center
@@ -57,7 +60,7 @@ class Conv2D(layers.Conv2D):
     channels last is only seen through other strides.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolves, as the base class asks for."""
         if not engines.COMPUTES_CHANNELS_FIRST or self.data_format != "channels_last":
             return super().convolution_op(inputs, kernel)

@@ -19,15 +19,15 @@ from keras_lpl.networks._blocks import Parts, image_input
 
 
 def bottleneck_resnet(
-    num_blocks=5,
-    input_shape=(32, 32, 3),
-    num_classes=10,
+    num_blocks: int = 5,
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    num_classes: int = 10,
     *,
-    dropout=0.0,
-    weight_decay=0.0,
-    head=None,
-    name=None,
-):
+    dropout: float = 0.0,
+    weight_decay: float = 0.0,
+    head: str | keras.layers.Layer | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds the bottleneck ResNet of the released LPL code.
 
     With 5 blocks it has 300,762 trainable parameters with 10 classes and 306,612 with 100.

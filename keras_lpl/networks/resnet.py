@@ -23,16 +23,16 @@ from keras_lpl.networks._blocks import (
 
 
 def resnet(
-    depth,
-    input_shape=(32, 32, 3),
-    num_classes=10,
+    depth: int,
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    num_classes: int = 10,
     *,
-    shortcut="pad",
-    dropout=0.0,
-    weight_decay=0.0,
-    head=None,
-    name=None,
-):
+    shortcut: str = "pad",
+    dropout: float = 0.0,
+    weight_decay: float = 0.0,
+    head: str | keras.layers.Layer | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds the ResNet for small images.
 
     ResNet-32 has 464,154 trainable parameters with 10 classes and 470,004 with 100.
@@ -74,8 +74,17 @@ def resnet(
 
 
 def build(
-    depth, input_shape, num_classes, *, shortcut, dropout, weight_decay, head, name, se_ratio=None
-):
+    depth: int,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    shortcut: str,
+    dropout: float,
+    weight_decay: float,
+    head: str | keras.layers.Layer | None,
+    name: str | None,
+    se_ratio: int | None = None,
+) -> keras.Model:
     """Builds a ResNet, with a squeeze-and-excitation gate in each block if `se_ratio` is given."""
     num_blocks = blocks_per_stage(depth, other_layers=2)
     num_classes = checks.integer(num_classes, "num_classes", minimum=1)

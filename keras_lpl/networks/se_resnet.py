@@ -6,22 +6,24 @@
 Reference: "Squeeze-and-Excitation Networks", CVPR 2018.
 """
 
+import keras
+
 from keras_lpl.core import checks
 from keras_lpl.networks.resnet import build
 
 
 def se_resnet(
-    depth,
-    input_shape=(32, 32, 3),
-    num_classes=10,
+    depth: int,
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    num_classes: int = 10,
     *,
-    se_ratio=16,
-    shortcut="pad",
-    dropout=0.0,
-    weight_decay=0.0,
-    head=None,
-    name=None,
-):
+    se_ratio: int = 16,
+    shortcut: str = "pad",
+    dropout: float = 0.0,
+    weight_decay: float = 0.0,
+    head: str | keras.layers.Layer | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds the SE-ResNet for small images.
 
     Args:

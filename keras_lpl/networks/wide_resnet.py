@@ -19,16 +19,16 @@ from keras_lpl.networks._blocks import Parts, blocks_per_stage, image_input
 
 
 def wide_resnet(
-    depth,
-    width,
-    input_shape=(32, 32, 3),
-    num_classes=10,
+    depth: int,
+    width: int,
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    num_classes: int = 10,
     *,
-    dropout=0.0,
-    weight_decay=0.0,
-    head=None,
-    name=None,
-):
+    dropout: float = 0.0,
+    weight_decay: float = 0.0,
+    head: str | keras.layers.Layer | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds the wide residual network.
 
     WRN-16-8 has 10,961,370 trainable parameters with 10 classes, WRN-28-10 36,479,194.

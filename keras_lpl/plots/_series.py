@@ -1,10 +1,17 @@
 """What the pictures share: one value per class and method, drawn in order of frequency."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_lpl.core import checks
+from keras_lpl.core.typing import Counts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without the yellow that
 # disappears on white.
@@ -27,17 +34,17 @@ class Series:
     labels: list
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.labels)
 
     @property
-    def as_bars(self):
+    def as_bars(self) -> bool:
         """Whether there is room for a bar per class and method."""
         return self.num_classes * len(self.values) <= MAX_BARS
 
 
-def new_figure(num_classes):
+def new_figure(num_classes: int) -> tuple["Figure", "Axes"]:
     """Returns a figure that pyplot knows nothing of, and its axes."""
     try:
         from matplotlib.figure import Figure
@@ -50,7 +57,9 @@ def new_figure(num_classes):
     return figure, figure.subplots()
 
 
-def prepare(values, class_counts, class_names, argument):
+def prepare(
+    values: Any, class_counts: Counts | None, class_names: Sequence[str] | None, argument: str
+) -> Series:
     """Checks the values of every method, and brings the classes into drawing order."""
     if not hasattr(values, "items") or not len(values):
         raise ValueError(
@@ -86,7 +95,7 @@ def prepare(values, class_counts, class_names, argument):
     )
 
 
-def draw(ax, series, title):
+def draw(ax: "Axes", series: Series, title: str) -> None:
     """Draws each method as bars with whiskers or, where there are too many, as a line."""
     for index, name in enumerate(series.values):
         if series.as_bars:
@@ -100,7 +109,7 @@ def draw(ax, series, title):
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def draw_legend(ax, series, own_figure):
+def draw_legend(ax: "Axes", series: Series, own_figure: bool) -> None:
     """Names the methods: below the picture in a figure of ours, inside the axes in another's."""
     handles, names = ax.get_legend_handles_labels()
     columns = min(5, len(series.values))

@@ -1,11 +1,26 @@
 """Accuracy per class, with the number of training samples behind it."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from keras_lpl.core.typing import Counts
 from keras_lpl.plots import _series
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def class_accuracy(accuracies, class_counts=None, class_names=None, *, title=None, ax=None):
+
+def class_accuracy(
+    accuracies: Mapping[str, Any],
+    class_counts: Counts | None = None,
+    class_names: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Figure":
     """Draws the accuracy of each class for one method or several.
 
     Args:

@@ -6,15 +6,29 @@ Above zero a class is augmented positively (the model must push it further), bel
 negatively. Figures 1 and 5 of Li et al., "Logit Perturbation", AAAI 2022.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from keras_lpl.core import checks
+from keras_lpl.core.typing import Counts
 from keras_lpl.plots import _series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def loss_variation(
-    variations, class_counts=None, class_names=None, *, yscale="auto", title=None, ax=None
-):
+    variations: Mapping[str, Any],
+    class_counts: Counts | None = None,
+    class_names: Sequence[str] | None = None,
+    *,
+    yscale: str = "auto",
+    title: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Figure":
     """Draws the relative loss variation of each class for one method or several.
 
     Args:

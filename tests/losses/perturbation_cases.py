@@ -68,7 +68,10 @@ class Informed(keras.losses.Loss):
             "steps": types.SimpleNamespace(steps=np.float32(STEPS)),
             "counts": types.SimpleNamespace(counts=np.array(counts, "float32")),
         }
-        features = ops.matmul(ops.cast(y_pred, "float32"), mixing_of(counts))
+        logits = ops.cast(y_pred, "float32")
+        if logits.shape[-1] == 1:  # one logit `u` is `[0, u]`
+            logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
+        features = ops.matmul(logits, mixing_of(counts))
         context = Context(
             kernel=ops.convert_to_tensor(kernel_of(counts)),
             progress=ops.convert_to_tensor(np.float32(PROGRESS)),

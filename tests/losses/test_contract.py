@@ -142,7 +142,8 @@ class Faulty(keras_lpl.PerturbedCrossentropy):
         return {"fault": self.fault, **config}
 
     def read(self, y_true, y_pred, sample_weight=None, scope=None):
-        if self.fault == "low_precision":
+        is_half = keras.backend.standardize_dtype(y_pred.dtype) != "float32"
+        if self.fault == "low_precision" and is_half:
             y_true = ops.cast(ops.cast(y_true, "bfloat16"), "int32")
         if self.fault == "label_dtypes" and getattr(y_true, "dtype", None) == np.uint8:
             y_true = np.minimum(y_true, 127)
