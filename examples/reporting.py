@@ -50,18 +50,21 @@ def summary(runs):
 
 def print_table(runs, title):
     """Shows `summary` on the terminal."""
+    caption = "balanced error and accuracies in %, mean ± standard deviation over runs"
+    print_rows(*summary(runs), title, caption)
+
+
+def print_rows(columns, rows, title, caption):
+    """Shows a table on the terminal: names in the first column, numbers in the others."""
     from rich.console import Console
     from rich.table import Table
 
-    columns, rows = summary(runs)
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        is_name = column == "method"
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for index, column in enumerate(columns):
+        is_name = index == 0
         table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     for row in rows:
         table.add_row(*row)
-    table.caption = "balanced error and accuracies in %, mean ± standard deviation over runs"
-    table.caption_justify = "left"
     Console(width=max(80, Console().width)).print(table)
 
 
@@ -71,7 +74,7 @@ def markdown_table(columns, rows, numbers=True):
     Args:
         columns: Strings.
         rows: Lists of strings, one for each column.
-        numbers: Whether all columns but the first hold numbers, which are aligned on the right.
+        numbers: If True, all columns but the first hold numbers and are aligned on the right.
     """
     rule = ["---", *["---:" if numbers else "---"] * (len(columns) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [columns, rule, *rows])

@@ -20,7 +20,7 @@ _SHARES = (1, 2, 8)
 _FEWEST_ROWS = 8
 
 # A step multiplies probabilities by up to `exp(step)`, which must not overflow. Nothing is clipped
-# where `step_size` is group to be small; a gradient has up to length sqrt(2).
+# where `step_size` is known to be small; a gradient has up to length sqrt(2).
 _LARGEST_STEP = 80.0
 _SHORT_STEP = 50.0
 
