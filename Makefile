@@ -45,10 +45,11 @@ bench: check-backends $(STAMPS)/venv ## Time the losses against PyTorch loops, o
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) torch examples)
 	$(BIN)/python benchmarks/run.py --backends $(BACKENDS) $(ARGS)
 
-lint: $(STAMPS)/venv ## Check style and formatting
+lint: $(STAMPS)/venv ## Check style, formatting and types
 	$(call install,dev)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(STAMPS)/venv ## Repair what `lint` finds, as far as ruff can
 	$(call install,dev)

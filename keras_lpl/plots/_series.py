@@ -66,17 +66,26 @@ def prepare(
             f"`{argument}` must be a dictionary from a method's name to one value per class. "
             f"Received: {argument}={values!r}"
         )
-    rows = {name: _rows(each, f"{argument}[{name!r}]") for name, each in values.items()}
+    counts = None
+    if class_counts is not None:
+        counts = np.asarray(checks.class_counts(class_counts), dtype="float64")
+    arrays = {name: np.asarray(each, dtype="float64") for name, each in values.items()}
+    # Of several labels: the negatives and the positives of each are drawn side by side.
+    by_label = any(each.ndim == 3 for each in arrays.values())
+    by_label = by_label or (counts is not None and counts.ndim == 2)
+    rows = {name: _rows(each, f"{argument}[{name!r}]", by_label) for name, each in arrays.items()}
     sizes = {name: each.shape[1] for name, each in rows.items()}
     num_classes = next(iter(sizes.values()))
     if set(sizes.values()) != {num_classes}:
         raise ValueError(
             f"`{argument}` must have the same number of classes for every method. Received: {sizes}"
         )
-    counts = None
-    if class_counts is not None:
-        counts = np.asarray(checks.class_counts(class_counts), dtype="float64")
+    if counts is not None:
+        counts = counts.reshape(-1)
         _check_length(counts, num_classes, "class_counts", argument)
+    if by_label:
+        class_names = range(num_classes // 2) if class_names is None else class_names
+        class_names = [side for name in class_names for side in (f"not {name}", f"{name}")]
     if class_names is not None:
         _check_length(class_names, num_classes, "class_names", argument)
     order = np.arange(num_classes)
@@ -186,13 +195,18 @@ def _label_classes(ax, series):
         ax.set_xlabel("class" if series.counts is None else "class, most frequent first")
 
 
-def _rows(values, name):
-    array = np.asarray(values, dtype="float64")
-    if array.ndim not in (1, 2) or array.size == 0:
+def _rows(array, name, by_label):
+    """Values of all classes, `(repeats, classes)`; of several labels, negatives and positives."""
+    dimensions = (2, 3) if by_label else (1, 2)
+    if array.ndim not in dimensions or array.size == 0 or (by_label and array.shape[-1] != 2):
+        shapes = "(labels, 2) or (repeats, labels, 2)"
+        if not by_label:
+            shapes = "(num_classes,) or (repeats, num_classes)"
         raise ValueError(
-            f"`{name}` must have shape (num_classes,) or (repeats, num_classes). Received: an "
-            f"array of shape {array.shape}"
+            f"`{name}` must have shape {shapes}. Received: an array of shape {array.shape}"
         )
+    if by_label:
+        array = array.reshape(-1, array.shape[-2] * 2)
     return np.atleast_2d(np.where(np.isfinite(array), array, np.nan))
 
 

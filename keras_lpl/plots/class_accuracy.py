@@ -26,10 +26,12 @@ def class_accuracy(
     Args:
         accuracies: Dictionary from a method's name to its accuracies, fractions between 0 and 1,
             shape `(num_classes,)`, or `(runs, num_classes)`: then the mean over runs is drawn,
-            with whiskers (a band where there are many classes) of one standard deviation.
+            with whiskers (a band where there are many classes) of one standard deviation. Of
+            several labels `(labels, 2)`, with counts of that shape, or `(runs, labels, 2)`: the
+            negatives and positives of each label are drawn as classes.
         class_counts: Training samples per class. Given, classes are drawn most frequent first,
             over grey steps that show the counts on a logarithmic axis of their own.
-        class_names: Names of the classes, in the order of their indices.
+        class_names: Names of the classes, or of the labels, in the order of their indices.
         title: Title of the picture.
         ax: Matplotlib axes to draw in. None makes a new figure.
 

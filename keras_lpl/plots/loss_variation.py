@@ -34,10 +34,11 @@ def loss_variation(
     Args:
         variations: Dictionary from a method's name to its variations, shape `(num_classes,)`, or
             `(epochs, num_classes)`: then the mean over epochs is drawn, with whiskers (a band
-            where there are many classes) of one standard deviation. What is not finite is left
-            out.
+            where there are many classes) of one standard deviation. Of several labels
+            `(labels, 2)`, with counts of that shape, or `(epochs, labels, 2)`: the negatives and
+            positives of each label are drawn as classes. Values that are not finite are left out.
         class_counts: Training samples per class. Given, classes are drawn most frequent first.
-        class_names: Names of the classes, in the order of their indices.
+        class_names: Names of the classes, or of the labels, in the order of their indices.
         yscale: `"linear"`; `"symlog"`, linear between -1 and 1 and logarithmic beyond; or
             `"auto"`: symlog if a variation is above 10, so that one rare class cannot flatten
             all the others.

@@ -107,7 +107,7 @@ ARGUMENTS = {
     ),
     "number of counts": (
         lambda: keras_lpl.ClassBalancedLoss([5, 4])(np.zeros(4, int), np.zeros((4, 3))),
-        "one entry per class. Received: 2 counts for logits of 3 classes",
+        r"one entry per class. Received: 2 counts of shape \(2,\) for logits of 3 classes",
     ),
     "progress": (
         lambda: keras_lpl.GeneralizedCrossEntropyLoss(truncate=0.5)([0], np.zeros((1, 3))),

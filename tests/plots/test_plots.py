@@ -219,3 +219,15 @@ def test_percentages_and_scales_are_refused():
         plots.class_accuracy({"a": [0.5, 91]})
     with pytest.raises(ValueError, match=r"`yscale` must be one of.*'log'"):
         plots.loss_variation({"a": [0.5, 91]}, yscale="log")
+
+
+def test_both_sides_of_several_labels(plot):
+    counts = np.array([[90, 10], [60, 40]])
+    rows = np.array([[[0.9, 0.2], [0.8, 0.5]], [[0.7, 0.4], [0.8, 0.7]]])
+    axes = plot({"method": rows}, counts, class_names=["cat", "dog"]).axes[0]
+    np.testing.assert_allclose(bars(axes)["method"], [0.8, 0.8, 0.6, 0.3])
+    assert tick_labels(axes) == ["not cat", "not dog", "dog", "cat"]
+    axes = plot({"method": rows[0]}, counts).axes[0]  # the counts tell labels from repeats
+    np.testing.assert_allclose(bars(axes)["method"], [0.9, 0.8, 0.5, 0.2])
+    with pytest.raises(ValueError, match=r"\(labels, 2\)"):
+        plot({"method": rows[0, :, 0]}, counts)
