@@ -144,3 +144,18 @@ def test_many_equal_steps_approach_a_limit_within_the_bound():
     changes = [np.abs(one - other).max() for one, other in itertools.pairwise(shifts)]
     assert changes[2] < changes[0]
     assert changes[2] < 0.02
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_large_classes_move_by_their_bound(is_right, num_steps):
+    """Sums over many rows neither overflow nor underflow, surely wrong or surely right."""
+    labels = np.repeat(np.arange(3), (2000, 500, 1)).astype("int32")
+    logits = np.zeros((len(labels), 3), "float32")
+    towards = labels if is_right else (labels + 1) % 3
+    logits[np.arange(len(labels)), towards] = 30.0
+    samples = read_output(labels, logits)
+    bound = np.array([0.5, 0.2, 1.0], "float32")
+    shift = ascent.equal_steps(samples, np.array([1.0, -1.0, 1.0]), bound, num_steps)
+    length = np.linalg.norm(ops.convert_to_numpy(shift), axis=-1)
+    np.testing.assert_allclose(length, bound[labels], rtol=1e-3)

@@ -85,15 +85,16 @@ def one_step(
     # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
     gradient = ops.where(is_own, -ops.sum(others, axis=-1, keepdims=True), others)
     group, num_groups, rate = _groups(samples, rate)
+    # Scaled, as the squares below would underflow; of the mean, as those of a sum would overflow.
     scale = SCALE if normalize_gradient else 1.0
-    gradient = gradient * (samples.weight * scale)[:, None]
-    total = ops.segment_sum(gradient, group, num_segments=num_groups)
-    if normalize_gradient:  # then a sum does as well as a mean
-        length = ops.sqrt(ops.sum(total * total, axis=-1, keepdims=True) + TINY)
-        delta = total * (rate[:, None] / length)
-    else:
-        weight = ops.segment_sum(samples.weight, group, num_segments=num_groups)
-        delta = total * divide_or_zero(rate, weight)[:, None]
+    total = ops.segment_sum(
+        gradient * (samples.weight * scale)[:, None], group, num_segments=num_groups
+    )
+    weight = ops.segment_sum(samples.weight, group, num_segments=num_groups)
+    mean = total * divide_or_zero(1.0, weight)[:, None]  # Eq. 16
+    if normalize_gradient:
+        rate = rate / ops.sqrt(ops.sum(mean * mean, axis=-1) + TINY)
+    delta = mean * rate[:, None]  # Eq. 17
     return engines.take_rows(delta, group)
 
 
