@@ -34,6 +34,8 @@ class LossCase:
         reduces_to: `reduces_to(labels, logits)`, float64 losses per sample.
         learns_from_errors: Whether a sample that is wrong with certainty has a gradient. Losses
             made for noisy labels give such samples up on purpose.
+        is_variant: True for other settings of a loss that another case holds to all laws: only the
+            laws of `VARIANT_LAWS` are checked.
     """
 
     name: str
@@ -42,6 +44,7 @@ class LossCase:
     reduces: Callable
     reduces_to: Callable = reference.softmax_crossentropy
     learns_from_errors: bool = True
+    is_variant: bool = False
 
     def __str__(self):
         return self.name
@@ -127,3 +130,22 @@ CHECKS = {
     for name, check in list(globals().items())
     if name.startswith("check_")
 } | {name: functools.partial(_check_law, check) for name, check in testing.LAWS.items()}
+
+VARIANT_LAWS = (
+    "oracle",
+    "soft_labels",
+    "reduction_law",
+    "gradient",
+    "absent_classes",
+    "low_precision_oracle",
+    "class_relabelling",
+    "one_logit",
+    "extreme_logits",
+    "serialization",
+)
+"""Laws that depend on the settings of a loss, rather than on how it reads its batch."""
+
+
+def laws_of(case):
+    """Names of the laws that a case is held to."""
+    return VARIANT_LAWS if case.is_variant else tuple(CHECKS)

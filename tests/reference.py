@@ -138,6 +138,15 @@ def bound_by_frequency(class_counts, threshold, epsilon, delta_epsilon, head_sca
     return np.array(bound)
 
 
+def split_and_bound_by_log_frequency(class_counts, delta_epsilon=1.0, head_scale=1.0):
+    """s_c and eps_c: down above the geometric mean of the counts, by the distance of the logs."""
+    logs = [math.log(count) for count in class_counts]
+    mean = sum(logs) / len(logs)
+    direction = np.array([-1.0 if log > mean else 1.0 for log in logs])
+    scale = np.where(direction < 0, head_scale, 1.0)
+    return direction, delta_epsilon * scale * np.array([abs(log - mean) for log in logs])
+
+
 def num_steps(bound, step_size):
     """Eq. 19: K_c = floor(eps_c / alpha). Floats make 0.3 / 0.1 less than 3; it is 3."""
     return np.array([math.floor(b / step_size * (1 + 1e-6)) for b in np.asarray(bound, "float64")])
@@ -170,6 +179,7 @@ def perturb_logits(
                 rows[i] = np.nan
         return rows
 
+    length_of_step = np.broadcast_to(step_size, num_classes)  # one for all classes, or one each
     delta = {c: np.zeros(num_classes) for c in range(num_classes)}
     for k in range(int(max(num_steps))):
         rows = shifted(delta)
@@ -195,7 +205,7 @@ def perturb_logits(
                 if length == 0:
                     continue
                 gradient = gradient / length
-            delta[c] = delta[c] + direction[c] * step_size * gradient
+            delta[c] = delta[c] + direction[c] * length_of_step[c] * gradient
     return shifted(delta)
 
 

@@ -90,14 +90,14 @@ class Informed(keras.losses.Loss):
         return cls(loss, config["class_counts"])
 
 
-def _case(name, make, change, neutral, reduces_to=reference.softmax_crossentropy):
+def _case(name, make, change, neutral, reduces_to=reference.softmax_crossentropy, **keywords):
     """A case from `change(labels, logits, counts, constant_at)`, the oracle of the logits."""
 
     def oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
         changed = change(labels, np.asarray(logits, "float64"), class_counts, constant_at)
         return reference.softmax_crossentropy(labels, changed)
 
-    return LossCase(name, make, oracle, neutral, reduces_to)
+    return LossCase(name, make, oracle, neutral, reduces_to, **keywords)
 
 
 def _informed(make):
@@ -119,6 +119,7 @@ def _isda_case(covariance, schedule):
         _informed(lambda counts, **k: keras_lpl.ISDALoss(0.5, schedule, covariance, **k)),
         change,
         _informed(lambda counts, **k: keras_lpl.ISDALoss(0.0, schedule, covariance, **k)),
+        is_variant=covariance == "diagonal",
     )
 
 

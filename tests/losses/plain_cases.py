@@ -31,7 +31,7 @@ def _case(name, loss, settings, oracle, neutral, **keywords):
     return LossCase(name, make, oracle, reduces, **keywords)
 
 
-def _class_balanced_case(base, function, reduces_to, **settings):
+def _class_balanced_case(base, function, reduces_to, is_variant=False, **settings):
     beta = 0.99
 
     def make(counts, **arguments):
@@ -46,7 +46,9 @@ def _class_balanced_case(base, function, reduces_to, **settings):
             [7] * len(counts), beta=beta, base=base, **(settings | {"gamma": 0.0}), **arguments
         )
 
-    return LossCase(f"class-balanced-{base}", make, oracle, reduces, reduces_to)
+    return LossCase(
+        f"class-balanced-{base}", make, oracle, reduces, reduces_to, is_variant=is_variant
+    )
 
 
 def _transition(counts, noise=0.3):
@@ -86,7 +88,10 @@ CASES = [
         {"gamma": 0.0},
     ),
     _class_balanced_case(
-        "crossentropy", reference.softmax_crossentropy, reference.softmax_crossentropy
+        "crossentropy",
+        reference.softmax_crossentropy,
+        reference.softmax_crossentropy,
+        is_variant=True,
     ),
     _class_balanced_case(
         "focal",
@@ -117,6 +122,7 @@ CASES = [
         {"truncate": 1e-30},
         reduces_to=functools.partial(slow.generalized_cross_entropy, q=0.7),
         learns_from_errors=False,
+        is_variant=True,
     ),
     _case(
         "bootstrapping-soft",
@@ -131,6 +137,7 @@ CASES = [
         {"hard": True},
         _oracle(slow.bootstrapping, beta=0.8, hard=True),
         {"beta": 1.0},
+        is_variant=True,
     ),
     _corrected_case("forward", slow.forward_corrected, learns_from_errors=False),
     _corrected_case("backward", slow.backward_corrected, learns_from_errors=True),

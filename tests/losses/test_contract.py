@@ -1,5 +1,7 @@
 """Every loss keeps the contract, and each law of the contract can be broken."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from keras import ops
 import keras_lpl
 from keras_lpl import engines
 from tests import reference
-from tests.contract import CHECKS, LossCase
+from tests.contract import CHECKS, LossCase, laws_of
 from tests.losses import perturbation_cases, plain_cases
 
 
@@ -38,7 +40,23 @@ def _lpl_oracle(split, tau=0.0, normalize_gradient=True, **settings):
     return oracle
 
 
-def _lpl_case(name, split, tau=0.0, normalize_gradient=True, **settings):
+def _log_bound_oracle(
+    labels, logits, class_counts, sample_weight=None, constant_at=None, num_steps=1
+):
+    """LA, then `num_steps` equal steps by the logarithmic bound times a power of the confidence."""
+    at = np.asarray(logits if constant_at is None else constant_at, "float64")
+    direction, bound = reference.split_and_bound_by_log_frequency(class_counts, 1.5, 0.7)
+    confidence, _ = reference.class_confidence(labels, at, sample_weight)
+    bound = bound * confidence**2
+    start = at + np.log(np.asarray(class_counts) / np.sum(class_counts))
+    steps = np.full(len(bound), num_steps)
+    perturbed = reference.perturb_logits(
+        labels, start, direction, steps, bound / num_steps, sample_weight=sample_weight
+    )
+    return reference.softmax_crossentropy(labels, np.asarray(logits, "float64") + perturbed - at)
+
+
+def _lpl_case(name, split, tau=0.0, normalize_gradient=True, is_variant=False, **settings):
     def make(counts, **keywords):
         return keras_lpl.LPLLoss(
             class_counts=counts,
@@ -54,7 +72,30 @@ def _lpl_case(name, split, tau=0.0, normalize_gradient=True, **settings):
             class_counts=counts, split=split, epsilon=0.0, delta_epsilon=0.0, **keywords
         )
 
-    return LossCase(name, make, _lpl_oracle(split, tau, normalize_gradient, **settings), reduces)
+    oracle = _lpl_oracle(split, tau, normalize_gradient, **settings)
+    return LossCase(name, make, oracle, reduces, is_variant=is_variant)
+
+
+def _log_bound_case(name, num_steps, is_variant=False):
+    """As `_log_bound_oracle`."""
+
+    def make(counts, **keywords):
+        return keras_lpl.LPLLoss(
+            counts,
+            logit_adjustment=1.0,
+            bound="logarithmic",
+            delta_epsilon=1.5,
+            head_scale=0.7,
+            confidence_power=2.0,
+            num_steps=num_steps,
+            **keywords,
+        )
+
+    def reduces(counts, **keywords):
+        return keras_lpl.LPLLoss([7] * len(counts), bound="logarithmic", **keywords)
+
+    oracle = functools.partial(_log_bound_oracle, num_steps=num_steps)
+    return LossCase(name, make, oracle, reduces, is_variant=is_variant)
 
 
 def _la_oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
@@ -80,6 +121,7 @@ CASES = [
         epsilon=0.55,
         delta_epsilon=0.0,
         step_size=0.1,
+        is_variant=True,
     ),
     _lpl_case(
         "lpl-confidence-varied",
@@ -96,8 +138,11 @@ CASES = [
         epsilon=0.5,
         delta_epsilon=0.0,
         step_size=0.06,
+        is_variant=True,
     ),
-    _lpl_case("lpl-as-printed", "frequency", normalize_gradient=False, **_varied),
+    _lpl_case("lpl-as-printed", "frequency", normalize_gradient=False, is_variant=True, **_varied),
+    _log_bound_case("la+lpl-one-step", num_steps=1),
+    _log_bound_case("la+lpl-three-steps", num_steps=3, is_variant=True),
     _lpl_case("la+lpl", "frequency", tau=1.5, **_varied),
     LossCase(
         "logit-adjustment",
@@ -110,6 +155,7 @@ CASES = [
         lambda counts, **keywords: keras_lpl.LogitAdjustmentLoss(counts, tau=1.5, **keywords),
         _la_oracle,
         lambda counts, **keywords: keras_lpl.LogitAdjustmentLoss([7] * len(counts), **keywords),
+        is_variant=True,
     ),
     LossCase("plain", _plain, _plain_oracle, _plain),
     *plain_cases.CASES,
@@ -117,10 +163,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_contract(case, check):
-    check(case)
+@pytest.mark.parametrize(
+    ("case", "law"),
+    [pytest.param(case, law, id=f"{case}-{law}") for case in CASES for law in laws_of(case)],
+)
+def test_contract(case, law):
+    CHECKS[law](case)
 
 
 # --- The laws can fail: a loss with one fault each ---------------------------------------------
