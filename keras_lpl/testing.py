@@ -202,8 +202,7 @@ def check_low_precision(make: MakeLoss) -> None:
         assert_close(ops.convert_to_numpy(losses), exact)
 
 
-# --- Laws: every output
-# -------------------------------------------------------------------------
+# --- Laws: every output --------------------------------------------------------------------------
 
 
 def check_dense_output(make: MakeLoss) -> None:
@@ -311,8 +310,7 @@ def check_zero_weight(make: MakeLoss) -> None:
     assert_close(gradient, plain_gradient)
 
 
-# --- Laws: bad and extreme input
-# ----------------------------------------------------------------
+# --- Laws: bad and extreme input -----------------------------------------------------------------
 
 
 def check_extreme_logits(make: MakeLoss) -> None:
@@ -383,8 +381,7 @@ def _check_finite_gradient(loss, labels, logits):
     assert np.any(gradient != 0), "other samples have no gradient"
 
 
-# --- Laws: saving, compiling, training
-# ----------------------------------------------------------
+# --- Laws: saving, compiling, training -----------------------------------------------------------
 
 
 def check_serialization(make: MakeLoss) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 SOFT_LABEL_TOLERANCE = 0.02
-"""How far the shares of a soft label may be from a sum of 1, after float16 or bfloat16."""
+"""Largest distance of the sum of a soft label from 1, which rounding to bfloat16 may cause."""
 
 MAX_COUNT = 2**63
 """No class has so many training samples."""

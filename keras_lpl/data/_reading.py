@@ -1,4 +1,4 @@
-"""Which method of a Keras model reads a data set, and in which epoch."""
+"""Finds the method of a Keras model that reads a data set, and its epoch."""
 
 import dataclasses
 import inspect
@@ -9,7 +9,7 @@ _METHODS = ("fit", "evaluate", "predict")
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What `fit`, `evaluate` or `predict` does with a data set.
+    """Use of a data set by `fit`, `evaluate` or `predict`.
 
     Attributes:
         method: Name of the method.

@@ -51,7 +51,7 @@ class ArrayDataset(keras.utils.PyDataset):
         disturb_rate: Probability that a label is redrawn uniformly over all
             classes, see `disturb_labels`. The classes are the columns of one-hot
             labels, and 0 to the largest of integer ones.
-        shuffle: Whether every epoch has an order of its own. `False` shows the
+        shuffle: If True, every epoch has an order of its own. `False` shows the
             samples as they come, and does not go with `sampling`.
         initial_epoch: Number of the first epoch, to go on with a training loop of your
             own as if it had not been interrupted. `fit` needs none; if its first

@@ -59,9 +59,9 @@ def class_counts(
         num_classes: Number of classes C; with `multi_label=True`, of labels L. Defaults
             to the number of columns of one-hot labels, and to the largest label
             plus one otherwise: give it if the last classes may have no sample at all.
-        multi_label: Whether the labels are multi-hot, each sample having any number of
+        multi_label: True if the labels are multi-hot, each sample having any number of
             the L labels. A share above 1/2 counts as positive.
-        one_hot: Whether the last axis of the labels is that of the classes. `None`
+        one_hot: True if the last axis of the labels is that of the classes. `None`
             looks at the labels, as above.
         ignore_class: A class number that is not counted, such as that of padding or of
             an image's unlabelled pixels; it need not be in [0, C). With
@@ -238,7 +238,7 @@ class _ClassTally:
         return self._by_number
 
     def _are_rows(self):
-        """Whether the last axis is that of the classes."""
+        """True if the last axis is that of the classes."""
         if self._one_hot is not None:
             return self._one_hot
         if not self._widths:
@@ -383,7 +383,7 @@ def _label_arrays(source, output):
 
 
 def _is_pair(source, output):
-    """Whether it is `(x, y)` or `(x, y, sample_weight)`, and no tuple of batches or of labels."""
+    """True for `(x, y)` and `(x, y, sample_weight)`, not for a tuple of batches or of labels."""
     if not isinstance(source, tuple) or len(source) not in (2, 3) or not _holds_arrays(source[0]):
         return False
     if not isinstance(source[0], (list, tuple)) or output is not None:

@@ -1,4 +1,4 @@
-"""Which samples training is shown, and labels that are redrawn on purpose.
+"""Resampling of the training set, and labels redrawn on purpose.
 
 A sampler draws a class `c` with probability `p_c`, then one of its `N_c` samples:
 
@@ -26,7 +26,7 @@ SAMPLINGS = ("class_balanced", "reversed", "instance")
 
 
 def class_probabilities(class_counts: Counts, sampling: str) -> np.ndarray:
-    """How often a sampler draws each class.
+    """Probability with which a sampler draws each class.
 
     Args:
         class_counts: Training samples N_c of each class, shape `(C,)`, in the
@@ -155,7 +155,7 @@ def disturb_labels(labels: Any, num_classes: int, rate: float, seed: int = 0) ->
 
 
 class EpochDraws:
-    """What the epochs of `ArrayDataset` and `pipeline` show, by `(seed, epoch)` alone.
+    """Samples and labels of each epoch of `ArrayDataset` and `pipeline`, by `(seed, epoch)` alone.
 
     Called with the number of an epoch, it returns `(samples, places, random)`: the
     samples in their order, int `(N,)`; where in `labels` the label of each of them
@@ -168,7 +168,7 @@ class EpochDraws:
         disturb_rate: Probability that a label is redrawn: over the C classes of
             one-hot labels, or over 0 to the largest integer label.
         seed: Integer from 0 to 2**32 - 1.
-        shuffle: Whether every epoch has an order of its own, without a sampler.
+        shuffle: If True, every epoch has an order of its own, without a sampler.
 
     Attributes:
         labels: The labels; if they are disturbed, followed by one of each class.

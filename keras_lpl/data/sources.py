@@ -72,7 +72,7 @@ def load(
         max_bytes: What the arrays of an `.npz` file may unpack to. Defaults to 100
             times the size of the file, or 256 MiB if that is more: a file that
             unpacks to more than that was made to fill the memory.
-        follow_links: Whether links inside an image folder may lead out of it.
+        follow_links: If True, links inside an image folder may lead out of it.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: NumPy arrays; labels are int64 of

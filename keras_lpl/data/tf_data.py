@@ -67,7 +67,7 @@ def pipeline(
             normalised only if `mean` and `std` are given.
         y: Labels of shape `(N,)`, `(N, 1)` or `(N, C)`, passed on as they are.
         batch_size: Samples per batch. The last batch of an epoch has what is left.
-        training: Whether to shuffle and augment.
+        training: If True, shuffles and augments.
         seed: Integer from 0 to 2**32 - 1.
         mean: Per channel, shape `(channels,)`, or one number, in the units of `x` (0
             to 255 for uint8). Defaults to that of `x`. A test pipeline must be
@@ -79,7 +79,7 @@ def pipeline(
         padding: Pixels added on each side before the crop; 0 for no crop.
         padding_mode: `"constant"` (black) or `"reflect"` (mirrored without
             repeating the border, as in the recipes of the wide ResNets).
-        flip: Whether to flip. Turn it off for what changes its meaning in a
+        flip: If True, flips at random. Turn it off for what changes its meaning in a
             mirror, such as digits.
         initial_epoch: Number of the first epoch, to go on with a training run
             as if it had not been interrupted.

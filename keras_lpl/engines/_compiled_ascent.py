@@ -96,7 +96,7 @@ def _loop(samples, step):
 
 
 def _numbers_of_rows(batch):
-    """How many rows the loop goes on with: all of them, half, an eighth."""
+    """Numbers of rows that the loop goes on with: all of them, half, an eighth."""
     if isinstance(batch, int):
         return [batch // share for share in _SHARES if share == 1 or batch // share >= _FEWEST_ROWS]
     # TensorFlow may not know while it traces.

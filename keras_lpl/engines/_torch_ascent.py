@@ -117,7 +117,7 @@ def _loop(logits, labels, group, steps, share, direction, step_size, normalize_g
 
 
 def _stages(steps):
-    """How many rows to go on with, and the steps after which some have finished.
+    """Numbers of rows to go on with, and the steps after which some have finished.
 
     Yields:
         `(num_rows, [(end, num_left), ...])`: the first `num_rows` rows go on until the last `end`,

@@ -37,7 +37,7 @@ def take_rows(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def _has_rows_in_place(x):
-    """Whether single rows of a variable's value can be read and changed.
+    """True if single rows of a variable's value can be read and changed.
 
     Not those of a distributed variable, which has `values`, one for each replica, to be averaged;
     and not those of the tensor that a stateless scope has in the variable's place.

@@ -1,4 +1,4 @@
-"""What the pictures share: one value per class and method, drawn in order of frequency."""
+"""Values per class and method, drawn in order of frequency: shared by all pictures."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -35,12 +35,12 @@ class Series:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.labels)
 
     @property
     def as_bars(self) -> bool:
-        """Whether there is room for a bar per class and method."""
+        """True if there is room for a bar per class and method."""
         return self.num_classes * len(self.values) <= MAX_BARS
 
 

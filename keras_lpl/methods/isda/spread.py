@@ -131,7 +131,7 @@ def _spread_one_by_one(kernel, scatter, order, num_present):
 
 
 def _gradient_of_columns(moved, upstream, classes):
-    """What is due to `w_c` less what is due to `w_k`.
+    """The part due to `w_c` less the part due to `w_k`.
 
     Args:
         moved: `S_k (w_c - w_k)`, `(k, num_classes, num_features)`.
