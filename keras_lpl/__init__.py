@@ -39,7 +39,7 @@ from keras_lpl.losses import (
 )
 from keras_lpl.models import LPLModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "BootstrappingLoss",

@@ -25,7 +25,9 @@ def symbolic_tensors(model: Any) -> tuple[Any, Any]:
     """
     if getattr(model, "inputs", None):
         # The structure matters to those who pass a dict; `inputs` and `outputs` are flat.
-        inputs = getattr(model, "_inputs_struct", model.inputs)
+        inputs = getattr(model, "_inputs_struct", None)
+        if inputs is None:  # of a Sequential model; Keras warns if a list of one gets a tensor
+            inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
         outputs = getattr(model, "_outputs_struct", model.outputs)
         if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
             outputs = outputs[0]

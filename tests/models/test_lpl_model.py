@@ -395,3 +395,12 @@ def test_from_model_needs_a_built_model():
         keras_lpl.LPLModel.from_model(helpers.Subclassed())
     with pytest.raises(ValueError, match="built=False"):
         keras_lpl.LPLModel.from_model(keras.Sequential([keras.layers.Dense(3)]))
+
+
+def test_sequential_models_train_without_warnings(recwarn):
+    x, y = data()
+    model = keras_lpl.LPLModel.from_model(sequential())
+    model.compile("sgd", loss=keras_lpl.LPLLoss())
+    model.train_on_batch(x, y)
+    model.predict_on_batch(x)
+    assert [w for w in recwarn if "structure" in str(w.message)] == []
