@@ -8,7 +8,15 @@ from keras import ops
 import keras_lpl
 from tests import reference
 from tests.models import helpers
-from tests.models.helpers import CLASSES, COUNTS, assert_same_weights, compiled_lpl, confidence
+from tests.models.helpers import (
+    CLASSES,
+    COUNTS,
+    assert_same_weights,
+    compiled_lpl,
+    confidence,
+    data,
+    sequential,
+)
 
 PLAIN = keras_lpl.PerturbedCrossentropy([])
 
