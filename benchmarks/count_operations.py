@@ -1,6 +1,8 @@
 """Operations and copies to the host of one step in eager PyTorch: counts, which no noise disturbs.
 
-    KERAS_BACKEND=torch python benchmarks/count_operations.py --out docs/results/operations.json
+    KERAS_BACKEND=torch python benchmarks/count_operations.py
+    KERAS_BACKEND=torch python benchmarks/count_operations.py \\
+        --out docs/results/operations.json --page docs/speed.md
 
 A step is the value of the loss and its gradient with respect to the logits; or, with "LPLModel",
 one whole training step of a small network. A copy to the host, which a GPU has to wait for, is a
@@ -10,6 +12,8 @@ tensor read as NumPy array or as Python number.
 import argparse
 import collections
 import json
+import re
+import sys
 from pathlib import Path
 
 import keras
@@ -18,6 +22,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import keras_lpl
+
+sys.path.append(str(Path(__file__).parent.parent / "examples"))
+
+from reporting import markdown_table, write_json
 
 BATCH, CLASSES = 128, 10
 COUNTS = [5000 // 2**c for c in range(CLASSES)]
@@ -66,9 +74,24 @@ def count(step):
     return dict(counter.counts)
 
 
+def fill(page, content):
+    """Puts the counts of all versions into the table of the page."""
+    names = dict.fromkeys(name for version in content.values() for name in version["rows"])
+    rows = []
+    for name in names:
+        of_versions = [version["rows"].get(name) for version in content.values()]
+        cells = [row and f"{row['operations']} / {row['copies']}" for row in of_versions]
+        rows.append([name, *(cell or "-" for cell in cells)])
+    table = markdown_table(["operations / copies to the host", *content], rows)
+    begin, end = "<!-- operations -->", "<!-- end of operations -->"
+    pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
+    page.write_text(pattern.sub(f"{begin}\n\n{table}\n\n{end}", page.read_text()))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="JSON file, which keeps other versions' counts")
+    parser.add_argument("--page", type=Path, help="page whose table of operations is to be filled")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH, 64)).astype("float32")
@@ -91,7 +114,9 @@ def main():
     if options.out:
         content = json.loads(options.out.read_text()) if options.out.exists() else {}
         content[version] = {"keras": keras.__version__, "torch": torch.__version__, "rows": rows}
-        options.out.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(options.out, content)
+        if options.page:
+            fill(options.page, content)
 
 
 if __name__ == "__main__":

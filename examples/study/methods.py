@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from keras_lpl import functional
+from keras_lpl.core.numerics import SCALE
 from keras_lpl.losses import class_balanced_weights
 from keras_lpl.methods.ldam import ldam_margins
 from keras_lpl.methods.logit_adjustment import log_prior
@@ -209,7 +210,8 @@ def _delta(raw, z, labels, member, lanes, statistics, momentum):
     wrong = jax.nn.softmax(z) * (1 - member)
     gradient = wrong - wrong.sum(axis=-1, keepdims=True) * member
     same_class = member @ of_class.T
-    gradient = jnp.einsum("ij,ljc->lic", same_class, gradient)
+    # Scaled, as squares of the small gradients of memorised samples underflow.
+    gradient = SCALE * jnp.einsum("ij,ljc->lic", same_class, gradient)
     norm = jnp.linalg.norm(gradient, axis=-1, keepdims=True)
     unit = gradient / jnp.where(norm > 0, norm, 1.0)
     way = lanes["way"][:, None, None]
