@@ -1,6 +1,7 @@
 """Base of all losses: reads labels and weights, asks for context, and is plain in evaluation."""
 
 import contextvars
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from keras_lpl.core import checks
 from keras_lpl.core.context import Context, Scope, current_scope
 from keras_lpl.core.crossentropy import crossentropy
 from keras_lpl.core.masks import mask_of
-from keras_lpl.core.outputs import read_output, spread_weight
+from keras_lpl.core.outputs import find_probabilities, read_output, spread_weight
 from keras_lpl.core.perturbation import NEEDS
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.statistics import mean_confidence
@@ -78,6 +79,7 @@ class ClassificationLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.from_logits = checks.boolean(from_logits, "from_logits")
         self.multi_label = checks.boolean(multi_label, "multi_label")
+        self._is_output_known = False
         self.ignore_class = None
         if ignore_class is not None:
             self.ignore_class = checks.integer(ignore_class, "ignore_class", minimum=-(2**31))
@@ -108,6 +110,7 @@ class ClassificationLoss(keras.losses.Loss):
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
+        self._warn_of_probabilities(y_pred)
         scope = current_scope(y_pred)
         samples = self.read(y_true, y_pred, sample_weight, scope)
         context = scope.begin(samples)
@@ -153,6 +156,21 @@ class ClassificationLoss(keras.losses.Loss):
             features=None if scope is None else scope.features,
             dtype=self.dtype,
         )
+
+    def _warn_of_probabilities(self, y_pred):
+        """Warns once of a softmax or sigmoid before a loss of logits, which trains badly."""
+        if self._is_output_known or not self.from_logits:
+            return
+        found = find_probabilities(y_pred)
+        # Values are looked at once: a copy to the host in every step would cost more than it helps.
+        self._is_output_known = found is not None
+        if found:
+            warnings.warn(
+                f"`{type(self).__name__}` takes logits, and the model's output is probabilities. "
+                "Take the softmax or sigmoid off the last layer, which is better, or pass "
+                "`from_logits=False` to the loss.",
+                stacklevel=3,
+            )
 
     def _weight_of_losses(self, samples, y_pred, sample_weight, scope):
         """Weights of the losses for Keras, in the leading shape of the output, or None."""

@@ -16,8 +16,11 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_lpl import engines
+from keras_lpl.core import checks
 from keras_lpl.core import labels as label_forms
 from keras_lpl.core.labels import RowLabels
 from keras_lpl.core.numerics import finite_rows
@@ -145,6 +148,24 @@ def read_output(
         num_problems=form.num_problems,
         features=features,
     )
+
+
+def find_probabilities(y_pred: Tensor) -> bool | None:
+    """True if an output is seen to be probabilities, False if not, None if it cannot be seen.
+
+    Keras's softmax and sigmoid leave their input at their output, in traced code too, except on
+    JAX. Values that are at hand are probabilities if each row lies in [0, 1] and sums to 1.
+    """
+    if hasattr(y_pred, "_keras_logits"):
+        return True
+    values = engines.concrete(y_pred)
+    if values is None:
+        return None
+    if values.size == 0 or values.ndim < 2 or values.shape[-1] < 2:
+        return False
+    values = values.astype("float64")
+    is_share = (values.min() >= 0) and (values.max() <= 1)
+    return bool(is_share and np.abs(values.sum(axis=-1) - 1).max() < checks.SOFT_LABEL_TOLERANCE)
 
 
 def read_labels(
@@ -312,4 +333,11 @@ def check_counts(counts: Any, samples: Samples, name: str = "class_counts") -> N
     )
 
 
-__all__ = ["OutputForm", "check_counts", "form_of", "read_labels", "read_output"]
+__all__ = [
+    "OutputForm",
+    "check_counts",
+    "find_probabilities",
+    "form_of",
+    "read_labels",
+    "read_output",
+]

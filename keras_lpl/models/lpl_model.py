@@ -17,6 +17,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -221,8 +222,10 @@ class LPLModel(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains the model, as `keras.Model.fit`."""
+        call = inspect.signature(super().fit).bind(*args, **kwargs)
+        if call.arguments.get("class_weight") is not None:
+            self._warn_of_two_corrections()
         if self._plan.reads_progress:
-            call = inspect.signature(super().fit).bind(*args, **kwargs)
             callback = ProgressCallback(self.statistics.get("progress"))
             callbacks = call.arguments.get("callbacks")
             if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -233,6 +236,17 @@ class LPLModel(keras.Model):
                 call.arguments["callbacks"] = [*given, callback]
             args, kwargs = call.args, call.kwargs
         return super().fit(*args, **kwargs)
+
+    def _warn_of_two_corrections(self):
+        for plan in self._plan.outputs:
+            parts = [plan.loss, *getattr(plan.loss, "perturbations", [])]
+            if any(getattr(part, "class_counts", None) is not None for part in parts):
+                warnings.warn(
+                    f"`{type(plan.loss).__name__}` corrects for the class counts already, and "
+                    "`class_weight` does so a second time: rare classes will be found too often. "
+                    "Leave `class_weight` out, or take a loss without counts.",
+                    stacklevel=3,
+                )
 
     @contextlib.contextmanager
     def training_step(self) -> Iterator[None]:
