@@ -25,6 +25,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lpl.core import checks
 from keras_lpl.core.context import Context, Scope, scopes
 from keras_lpl.core.loss import ClassificationLoss
 from keras_lpl.core.outputs import form_of, read_output, rows_of_weight
@@ -99,6 +100,7 @@ class LPLModel(keras.Model):
         super().__init__(*args, **kwargs)
         self.statistics = _Statistics(name="statistics")
         self._reweighted_outputs: frozenset[str] = frozenset()
+        self._has_progress = False
         plans = []
         for output in outputs_of(self):
             if output.form is not None:
@@ -226,6 +228,7 @@ class LPLModel(keras.Model):
         if call.arguments.get("class_weight") is not None:
             self._warn_of_two_corrections()
         if self._plan.reads_progress:
+            self._has_progress = True
             callback = ProgressCallback(self.statistics.get("progress"))
             callbacks = call.arguments.get("callbacks")
             if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -236,6 +239,40 @@ class LPLModel(keras.Model):
                 call.arguments["callbacks"] = [*given, callback]
             args, kwargs = call.args, call.kwargs
         return super().fit(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains on one batch, as `keras.Model.train_on_batch`."""
+        if self._plan.reads_progress and not self._has_progress:
+            self._has_progress = True  # told once
+            names = [type(p.loss).__name__ for p in self._plan.outputs if "progress" in p.needs]
+            warnings.warn(
+                f"`{' and '.join(names)}` follows a schedule over training, and `train_on_batch` "
+                "does not know how much of training is done: the schedule stays at its start. Call "
+                "`model.set_progress(share)` as training goes on, or train with `fit`.",
+                stacklevel=2,
+            )
+        return super().train_on_batch(*args, **kwargs)
+
+    def set_progress(self, progress: float) -> None:
+        """Sets the share of training that is done, for losses with a schedule.
+
+        `fit` does so by itself; a loop of `train_on_batch` or a training loop of your own does not.
+
+        Args:
+            progress: Within [0, 1].
+
+        Raises:
+            ValueError: if no compiled loss follows a schedule, or for a share outside [0, 1].
+        """
+        progress = checks.number(progress, "progress", minimum=0, maximum=1)
+        if not self._plan.reads_progress:
+            raise ValueError(
+                "No loss of this model follows a schedule, so there is no progress to set. "
+                f"Received: progress={progress}, loss={self.loss!r}"
+            )
+        self._has_progress = True
+        self.statistics.get("progress").value.assign(progress)
+        self.statistics.get("progress").per_step.assign(0.0)
 
     def _warn_of_two_corrections(self):
         for plan in self._plan.outputs:

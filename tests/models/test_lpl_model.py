@@ -412,3 +412,20 @@ def test_sequential_models_train_without_warnings(recwarn):
     model.train_on_batch(x, y)
     model.predict_on_batch(x)
     assert [w for w in recwarn if "structure" in str(w.message)] == []
+
+
+def test_schedules_need_progress_outside_of_fit():
+    x, y = helpers.data()
+    model = keras_lpl.LPLModel.from_model(helpers.functional())
+    model.compile("sgd", loss=keras_lpl.ISDALoss(0.5))
+    with pytest.warns(UserWarning, match=r"`ISDALoss` follows a schedule.*set_progress"):
+        model.train_on_batch(x, y)
+    model.set_progress(0.5)
+    progress = model.statistics.get("progress")
+    model.train_on_batch(x, y)
+    assert float(ops.convert_to_numpy(progress.value)) == 0.5
+    with pytest.raises(ValueError, match="`progress`"):
+        model.set_progress(1.5)
+    model.compile("sgd", loss=keras_lpl.LPLLoss())
+    with pytest.raises(ValueError, match="No loss of this model follows a schedule"):
+        model.set_progress(0.5)
