@@ -17,6 +17,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import pathlib
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -252,6 +253,20 @@ class LPLModel(keras.Model):
                 stacklevel=2,
             )
         return super().train_on_batch(*args, **kwargs)
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves the model, as `keras.Model.save`.
+
+        Raises:
+            ValueError: for the old formats `.h5` and `.hdf5`, which lose the running statistics.
+        """
+        path = pathlib.PurePath(filepath)
+        if path.suffix in (".h5", ".hdf5"):
+            raise ValueError(
+                f"A {path.suffix} file would come back without the model's running statistics. "
+                f"Save it as {path.with_suffix('.keras').name}. Received: filepath={str(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
 
     def set_progress(self, progress: float) -> None:
         """Sets the share of training that is done, for losses with a schedule.

@@ -14,8 +14,6 @@ from tests.models.helpers import (
     assert_same_weights,
     compiled_lpl,
     confidence,
-    data,
-    sequential,
 )
 
 PLAIN = keras_lpl.PerturbedCrossentropy([])
@@ -406,8 +404,8 @@ def test_from_model_needs_a_built_model():
 
 
 def test_sequential_models_train_without_warnings(recwarn):
-    x, y = data()
-    model = keras_lpl.LPLModel.from_model(sequential())
+    x, y = helpers.data()
+    model = keras_lpl.LPLModel.from_model(helpers.sequential())
     model.compile("sgd", loss=keras_lpl.LPLLoss())
     model.train_on_batch(x, y)
     model.predict_on_batch(x)
@@ -429,3 +427,10 @@ def test_schedules_need_progress_outside_of_fit():
     model.compile("sgd", loss=keras_lpl.LPLLoss())
     with pytest.raises(ValueError, match="No loss of this model follows a schedule"):
         model.set_progress(0.5)
+
+
+@pytest.mark.on_one_backend
+def test_old_file_formats_are_refused(tmp_path):
+    model = keras_lpl.LPLModel.from_model(helpers.functional())
+    with pytest.raises(ValueError, match=r"running statistics.*model\.keras"):
+        model.save(tmp_path / "model.h5")
