@@ -264,7 +264,7 @@ class LPLModel(keras.Model):
         if path.suffix in (".h5", ".hdf5"):
             raise ValueError(
                 f"A {path.suffix} file would come back without the model's running statistics. "
-                f"Save it as {path.with_suffix('.keras').name}. Received: filepath={str(filepath)!r}"
+                f"Save it as {path.with_suffix('.keras').name}. Received: filepath='{path}'"
             )
         super().save(filepath, *args, **kwargs)
 
