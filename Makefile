@@ -17,7 +17,7 @@ extra_of_torch := torch
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart env test bench lint format docs clean check-backends
+.PHONY: help quickstart env test bench lint types format docs clean check-backends
 
 help: ## Show this list
 	@echo "usage: make COMMAND [NAME=value ...]"
@@ -45,10 +45,13 @@ bench: check-backends $(STAMPS)/venv ## Time the losses against PyTorch loops, o
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) torch examples)
 	$(BIN)/python benchmarks/run.py --backends $(BACKENDS) $(ARGS)
 
-lint: $(STAMPS)/venv ## Check style, formatting and types
+lint: $(STAMPS)/venv ## Check style and formatting
 	$(call install,dev)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMPS)/venv ## Check the annotations with mypy
+	$(call install,dev)
 	$(BIN)/mypy
 
 format: $(STAMPS)/venv ## Repair what `lint` finds, as far as ruff can
