@@ -7,6 +7,9 @@ BACKEND ?= jax
 BACKENDS ?= jax tensorflow torch
 ARGS ?=
 
+# Some machines forbid it in general; then each process would compile all of three frameworks anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.installed
 
