@@ -7,7 +7,7 @@ BACKEND ?= jax
 BACKENDS ?= jax tensorflow torch
 ARGS ?=
 
-# Some machines forbid it in general; then each process would compile all of three frameworks anew.
+# Where this is set, every process compiles the frameworks' sources again.
 export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(VENV)/bin

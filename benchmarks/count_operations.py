@@ -4,6 +4,8 @@
     KERAS_BACKEND=torch python benchmarks/count_operations.py \\
         --out docs/results/operations.json --page docs/speed.md
 
+Another version is counted by the same script with `PYTHONPATH` set to a checkout of it.
+
 A step is the value of the loss and its gradient with respect to the logits; or, with "LPLModel",
 one whole training step of a small network. A copy to the host, which a GPU has to wait for, is a
 tensor read as NumPy array or as Python number.
@@ -25,6 +27,7 @@ import keras_lpl
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
 
+from common import environment
 from reporting import markdown_table, write_json
 
 BATCH, CLASSES = 128, 10
@@ -93,6 +96,8 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON file, which keeps other versions' counts")
     parser.add_argument("--page", type=Path, help="page whose table of operations is to be filled")
     options = parser.parse_args()
+    if options.page and not options.out:
+        parser.error("--page is filled from the file of --out, which is missing")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH, 64)).astype("float32")
     y = np.resize(np.arange(CLASSES), BATCH)
@@ -113,7 +118,7 @@ def main():
         print(f"{version}  {name:<34} {row['operations']:>5} operations {row['copies']:>3} copies")
     if options.out:
         content = json.loads(options.out.read_text()) if options.out.exists() else {}
-        content[version] = {"keras": keras.__version__, "torch": torch.__version__, "rows": rows}
+        content[version] = {"rows": rows, "environment": environment()}
         write_json(options.out, content)
         if options.page:
             fill(options.page, content)

@@ -61,7 +61,7 @@ def losses(counts):
 
 
 def recall_and_iou(masks, logits):
-    """Both for each class, over the labelled pixels."""
+    """Recall and IoU of each class, over the labelled pixels."""
     is_labelled = masks != UNLABELLED
     truth, found = masks[is_labelled], logits.argmax(axis=-1)[is_labelled]
     is_class = [(truth == c, found == c) for c in range(len(CLASSES))]

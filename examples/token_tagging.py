@@ -30,7 +30,7 @@ def write_sentences(number, seed):
     follows = np.zeros(words.shape, bool)
     follows[:, 1:] = np.isin(words[:, :-1], TRIGGER)
     tags = np.where(is_ambiguous, np.where(follows, 2, 1), 0)
-    # As annotators do, somebody was wrong in one of twenty.
+    # One label in twenty is wrong, as annotators make mistakes.
     is_wrong = is_ambiguous & (rng.random(words.shape) < 0.05)
     tags = np.where(is_wrong, 3 - tags, tags)
     is_padding = np.arange(LONGEST) >= rng.integers(4, LONGEST + 1, (number, 1))
@@ -46,7 +46,7 @@ def network():
 
 
 def losses(counts):
-    """The losses to compare. None is told of the padding: the mask tells all of them."""
+    """The losses to compare. Keras's mask leaves the padding out of each."""
     return {
         "cross-entropy": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         "logit adjustment": keras_lpl.LogitAdjustmentLoss(counts),
@@ -55,7 +55,7 @@ def losses(counts):
 
 
 def recall_and_precision(words, tags, logits):
-    """Both of the rare tag, over the words of the sentences."""
+    """Recall and precision of the rare tag, over the words of the sentences."""
     is_word = words > 0
     is_rare, is_found = tags[is_word] == 2, logits.argmax(axis=-1)[is_word] == 2
     right = (is_rare & is_found).sum()

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 SOFT_LABEL_TOLERANCE = 0.02
-"""Largest distance of the sum of a soft label from 1, which rounding to bfloat16 may cause."""
+"""A soft label sums to 1 give or take this much, as bfloat16 rounds its shares."""
 
 MAX_COUNT = 2**63
 """No class has so many training samples."""

@@ -27,17 +27,17 @@ import numpy as np
 from keras import ops
 
 from keras_lpl.core import checks
-from keras_lpl.core.context import Context, Scope, scopes
+from keras_lpl.core.context import Scope, scopes
 from keras_lpl.core.loss import ClassificationLoss
 from keras_lpl.core.outputs import form_of, read_output, rows_of_weight
 from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.core.registry import register
-from keras_lpl.core.samples import Samples
 from keras_lpl.core.statistics import ClassWeight, RunningClassConfidence, TrainingProgress
 from keras_lpl.core.typing import Tensor
 from keras_lpl.models.head import check_logits, find_head, output_layer, symbolic_tensors
 from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of, part_of
 from keras_lpl.models.progress import ProgressCallback
+from keras_lpl.models.state import OutputScope, Statistics
 
 # Takes the features of a training step from `call` to `compute_loss`. A context variable, as
 # replicas run in threads; gone when the step is.
@@ -99,8 +99,8 @@ class LPLModel(keras.Model):
                 f"Received: no inputs and outputs for {type(self).__name__}"
             )
         super().__init__(*args, **kwargs)
-        self.statistics = _Statistics(name="statistics")
-        self._reweighted_outputs: frozenset[str] = frozenset()
+        self.statistics = Statistics(name="statistics")
+        self.reweighted_outputs: frozenset[str] = frozenset()
         self._has_progress = False
         plans = []
         for output in outputs_of(self):
@@ -260,7 +260,7 @@ class LPLModel(keras.Model):
         Raises:
             ValueError: for the old formats `.h5` and `.hdf5`, which lose the running statistics.
         """
-        path = pathlib.PurePath(filepath)
+        path = pathlib.PurePath(str(filepath))
         if path.suffix in (".h5", ".hdf5"):
             raise ValueError(
                 f"A {path.suffix} file would come back without the model's running statistics. "
@@ -294,8 +294,8 @@ class LPLModel(keras.Model):
             parts = [plan.loss, *getattr(plan.loss, "perturbations", [])]
             if any(getattr(part, "class_counts", None) is not None for part in parts):
                 warnings.warn(
-                    f"`{type(plan.loss).__name__}` corrects for the class counts already, and "
-                    "`class_weight` does so a second time: rare classes will be found too often. "
+                    f"`{type(plan.loss).__name__}` corrects for the class counts already. With "
+                    "`class_weight` as well, rare classes will be predicted too often. "
                     "Leave `class_weight` out, or take a loss without counts.",
                     stacklevel=3,
                 )
@@ -357,8 +357,8 @@ class LPLModel(keras.Model):
                 seen = features.get(plan.output.index)
                 if training and plan.head is not None and seen is None:
                     raise _no_features(plan)
-                of_outputs[id(flat[plan.output.index])] = _OutputScope(self, plan, seen, training)
-        if training and self._reweighted_outputs:
+                of_outputs[id(flat[plan.output.index])] = OutputScope(self, plan, seen, training)
+        if training and self.reweighted_outputs:
             sample_weight = self._reweighted(y, flat, y_pred, sample_weight)
         with scopes(of_outputs):
             loss = super().compute_loss(
@@ -402,7 +402,7 @@ class LPLModel(keras.Model):
             before = [p for p in self._plan.outputs if p.head is not None]
             features = results[len(self.outputs) + before.index(plan)]
         y_pred = results[plan.output.index]
-        scope = _OutputScope(self, plan, features, training=True)
+        scope = OutputScope(self, plan, features, training=True)
         with scopes({None: scope}):
             perturbed = plan.loss.perturb(y, y_pred, sample_weight, scope.state())
         logits = np.asarray(y_pred)
@@ -412,7 +412,7 @@ class LPLModel(keras.Model):
 
     # --- Class weights that a callback may change while training goes on ---------------------
 
-    def _class_weight(self, plan: OutputPlan) -> ClassWeight | None:
+    def class_weight_of(self, plan: OutputPlan) -> ClassWeight | None:
         kind = "label_" if plan.loss is not None and plan.loss.multi_label else ""
         return self.statistics.get(f"{plan.output.prefix}{kind}class_weight")
 
@@ -420,9 +420,9 @@ class LPLModel(keras.Model):
     def class_weight(self) -> Any:
         """Weights set by `reweight_classes`, else ones; of several outputs, a dict by name."""
         found = {
-            plan.output.name: ops.convert_to_tensor(self._class_weight(plan).value)
+            plan.output.name: ops.convert_to_tensor(self.class_weight_of(plan).value)
             for plan in self._plan.outputs
-            if self._class_weight(plan) is not None
+            if self.class_weight_of(plan) is not None
         }
         return found if len(self._plan.outputs) > 1 else next(iter(found.values()))
 
@@ -471,16 +471,16 @@ class LPLModel(keras.Model):
         else:
             chosen = [self._plan.find(output)]
         for plan in chosen:
-            weight = self._class_weight(plan)
+            weight = self.class_weight_of(plan)
             if weight is not None:
                 ones = np.ones(weight.value.shape)
                 weight.value.assign(ones if class_weight is None else class_weight)
         names = {plan.output.name for plan in chosen}
-        reweighted = self._reweighted_outputs - names
+        reweighted = self.reweighted_outputs - names
         if class_weight is not None:
             reweighted |= names
-        if reweighted != self._reweighted_outputs:
-            self._reweighted_outputs = frozenset(reweighted)
+        if reweighted != self.reweighted_outputs:
+            self.reweighted_outputs = frozenset(reweighted)
             self.train_function = None
 
     def _reweighted(self, y, flat, y_pred, sample_weight):
@@ -492,8 +492,8 @@ class LPLModel(keras.Model):
         for plan in self._plan.outputs:
             weight = part_of(sample_weight, plan.output, outputs, "sample_weight")
             labels = part_of(y, plan.output, outputs, "y")
-            class_weight = self._class_weight(plan)
-            is_due = plan.loss is None and plan.output.name in self._reweighted_outputs
+            class_weight = self.class_weight_of(plan)
+            is_due = plan.loss is None and plan.output.name in self.reweighted_outputs
             if is_due and labels is not None and class_weight is not None:
                 logits = flat[plan.output.index]
                 samples = read_output(labels, logits, check_values=False)
@@ -506,78 +506,6 @@ class LPLModel(keras.Model):
         if len(weights) == 1 and not keras.tree.is_nested(y_pred):
             return weights[0]
         return keras.tree.pack_sequence_as(y_pred, weights)
-
-
-class _OutputScope(Scope):
-    """Access of one output's loss to its model, during one step."""
-
-    def __init__(
-        self, model: LPLModel, plan: OutputPlan, features: Tensor | None, training: bool
-    ) -> None:
-        super().__init__(Context(training=training))
-        self.model = model
-        self.plan = plan
-        self.features = features
-        if training and plan.output.name in model._reweighted_outputs:
-            self.class_weight = ops.convert_to_tensor(model._class_weight(plan).value)
-
-    def begin(self, samples: Samples) -> Context:
-        if not self.context.training:
-            return self.context
-        self._update(samples, after_loss=False)
-        return self.state()
-
-    def end(self, samples: Samples) -> None:
-        if self.context.training:
-            self._update(samples, after_loss=True)
-
-    def _update(self, samples, after_loss):
-        statistics = [self.model.statistics.get(name) for name in self.plan.statistics.values()]
-        due = [each for each in statistics if each.updates_after_loss == after_loss]
-        if due:
-            samples = samples.detached()
-        for statistic in due:
-            statistic.update(samples)
-
-    def state(self) -> Context:
-        """State of training as the model knows it now."""
-        plan, statistics = self.plan, self.model.statistics
-        confidence = statistics.get(plan.confidence)
-        progress = statistics.get("progress") if "progress" in plan.needs else None
-        reads_confidence = "confidence" in plan.needs
-        return Context(
-            confidence=confidence.confidence if reads_confidence else None,
-            confidence_weight=(
-                ops.convert_to_tensor(confidence.weight) if reads_confidence else None
-            ),
-            kernel=None if plan.head is None else plan.head.kernel(),
-            progress=None if progress is None else ops.convert_to_tensor(progress.value),
-            statistics={name: statistics.get(full) for name, full in plan.statistics.items()},
-        )
-
-
-class _Statistics(keras.layers.Layer):
-    """The running statistics of a model, by name.
-
-    An attribute for each, as Keras saves attributes by name: statistics find their values again
-    whatever the order of the perturbations.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trainable=False, dtype="float32", **kwargs)
-        self.built = True
-
-    def add(self, name: str, statistic: Any) -> None:
-        """Adds a statistic, unless one of that name is there: that one goes on."""
-        existing = self.get(name)
-        if existing is None:
-            setattr(self, f"running_{name}", statistic)
-        elif hasattr(existing, "take_settings"):
-            existing.take_settings(statistic)
-
-    def get(self, name: str) -> Any:
-        """The statistic of that name, or None."""
-        return getattr(self, f"running_{name}", None)
 
 
 def _inside_step(train_step):

@@ -1,0 +1,83 @@
+"""State of an `LPLModel`: its running statistics, and each loss's access to them in a step."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lpl.core.context import Context, Scope
+from keras_lpl.core.samples import Samples
+from keras_lpl.core.typing import Tensor
+from keras_lpl.models.plan import OutputPlan
+
+
+class OutputScope(Scope):
+    """Access of one output's loss to its model, during one step."""
+
+    def __init__(
+        self, model: Any, plan: OutputPlan, features: Tensor | None, training: bool
+    ) -> None:
+        super().__init__(Context(training=training))
+        self.model = model
+        self.plan = plan
+        self.features = features
+        if training and plan.output.name in model.reweighted_outputs:
+            self.class_weight = ops.convert_to_tensor(model.class_weight_of(plan).value)
+
+    def begin(self, samples: Samples) -> Context:
+        if not self.context.training:
+            return self.context
+        self._update(samples, after_loss=False)
+        return self.state()
+
+    def end(self, samples: Samples) -> None:
+        if self.context.training:
+            self._update(samples, after_loss=True)
+
+    def _update(self, samples, after_loss):
+        statistics = [self.model.statistics.get(name) for name in self.plan.statistics.values()]
+        due = [each for each in statistics if each.updates_after_loss == after_loss]
+        if due:
+            samples = samples.detached()
+        for statistic in due:
+            statistic.update(samples)
+
+    def state(self) -> Context:
+        """State of training as the model knows it now."""
+        plan, statistics = self.plan, self.model.statistics
+        confidence = statistics.get(plan.confidence)
+        progress = statistics.get("progress") if "progress" in plan.needs else None
+        reads_confidence = "confidence" in plan.needs
+        return Context(
+            confidence=confidence.confidence if reads_confidence else None,
+            confidence_weight=(
+                ops.convert_to_tensor(confidence.weight) if reads_confidence else None
+            ),
+            kernel=None if plan.head is None else plan.head.kernel(),
+            progress=None if progress is None else ops.convert_to_tensor(progress.value),
+            statistics={name: statistics.get(full) for name, full in plan.statistics.items()},
+        )
+
+
+class Statistics(keras.layers.Layer):
+    """The running statistics of a model, by name.
+
+    An attribute for each, as Keras saves attributes by name: statistics find their values again
+    whatever the order of the perturbations.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trainable=False, dtype="float32", **kwargs)
+        self.built = True
+
+    def add(self, name: str, statistic: Any) -> None:
+        """Adds a statistic, unless one of that name is there: that one goes on."""
+        existing = self.get(name)
+        if existing is None:
+            setattr(self, f"running_{name}", statistic)
+        elif hasattr(existing, "take_settings"):
+            existing.take_settings(statistic)
+
+    def get(self, name: str) -> Any:
+        """The statistic of that name, or None."""
+        return getattr(self, f"running_{name}", None)
