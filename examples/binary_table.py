@@ -4,8 +4,9 @@
     python examples/binary_table.py --seeds 10 --positives 0.05
 
 The table is made by scikit-learn's `make_classification`. Cross-entropy alone finds few of the
-positives. Class weights, logit adjustment and LPL move the boundary towards the negatives, and so does
-a threshold chosen on held-out data, which works with any model. Ends in a table of recall, precision and F1 score of the positives.
+positives. Class weights, logit adjustment and LPL move the boundary towards the negatives, and so
+does a threshold chosen on held-out data, which works with any model. Ends in a table of recall,
+precision and F1 score of the positives.
 """
 
 import argparse
