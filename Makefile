@@ -20,7 +20,7 @@ extra_of_torch := torch
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart env test bench lint types format docs clean check-backends
+.PHONY: help quickstart env test bench lint format docs clean check-backends
 
 help: ## Show this list
 	@echo "usage: make COMMAND [NAME=value ...]"
@@ -48,13 +48,10 @@ bench: check-backends $(STAMPS)/venv ## Time the losses against PyTorch loops, o
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) torch examples)
 	$(BIN)/python benchmarks/run.py --backends $(BACKENDS) $(ARGS)
 
-lint: $(STAMPS)/venv ## Check style and formatting
+lint: $(STAMPS)/venv ## Check style, formatting and annotations
 	$(call install,dev)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-
-types: $(STAMPS)/venv ## Check the annotations with mypy
-	$(call install,dev)
 	$(BIN)/mypy
 
 format: $(STAMPS)/venv ## Repair what `lint` finds, as far as ruff can
@@ -67,7 +64,7 @@ docs: $(STAMPS)/venv ## Build the site in site/; a broken link is an error
 	KERAS_BACKEND=$(BACKEND) $(BIN)/mkdocs build --strict
 
 clean: ## Remove .venv, caches and builds; results/ stays
-	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 check-backends:

@@ -226,7 +226,7 @@ def perturb_logits_at_once(
     return _shifted(samples, shift)
 
 
-def _read(labels, logits, sample_weight=None) -> Samples:
+def _read(labels: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> Samples:
     """Reads a batch without looking at values; float64 stays float64."""
     logits = ops.convert_to_tensor(logits)
     is_double = keras.backend.standardize_dtype(logits.dtype) == "float64"

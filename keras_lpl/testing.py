@@ -88,7 +88,7 @@ def _with_counts(make):
     """`make` that may be called with counts, even if its first parameter has another meaning."""
     if not isinstance(make, type):
         return make
-    names = list(inspect.signature(make.__init__).parameters)
+    names = list(inspect.signature(make).parameters)
     if "class_counts" in names:
         return make
     return lambda counts, **keywords: make(**keywords)

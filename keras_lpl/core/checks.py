@@ -144,7 +144,8 @@ def _by_key(keys, values, counts, name):
 def _count(value, name, allow_zero):
     if getattr(value, "shape", None) == ():
         value = ops.convert_to_numpy(value).item()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    if not is_number:
         raise ValueError(
             f"`{_argument(name)}` must hold numbers. Received: {name}={shortened(value)} (of type "
             f"{type(value).__name__})"

@@ -17,7 +17,7 @@ from keras_lpl.core.typing import Tensor
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-    """State of training around one batch. Unknown fields are None.
+    """State of training around one batch. Unknown tensors are None.
 
     Attributes:
         training: False during evaluation: the loss is then plain cross-entropy.
@@ -31,11 +31,11 @@ class Context:
     """
 
     training: bool = True
-    confidence: Tensor | None = None
-    confidence_weight: Tensor | None = None
-    kernel: Tensor | None = None
-    progress: Tensor | None = None
-    statistics: Mapping[str, Any] | None = None
+    confidence: Tensor = None
+    confidence_weight: Tensor = None
+    kernel: Tensor = None
+    progress: Tensor = None
+    statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def replace(self, **changes: Any) -> "Context":
         """Copy with some fields changed."""

@@ -49,7 +49,7 @@ class Samples:
     is_counted: Tensor | None = None
     problem: Tensor | None = None
     num_problems: int | None = None
-    features: Tensor | None = None
+    features: Tensor = None
 
     # --- What a row is ------------------------------------------------------------------------
 

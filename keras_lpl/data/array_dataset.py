@@ -110,10 +110,11 @@ class ArrayDataset(keras.utils.PyDataset):
                 f"Leave one of them out. Received: shuffle={shuffle!r}, sampling={sampling!r}"
             )
         self._draws = EpochDraws(y, sampling, disturb_rate, seed, shuffle)
-        self._drawn = {}  # by epoch: samples and places of labels
+        self._drawn: dict[int, Any] = {}  # by epoch: samples and places of labels
         self._is_open = False  # a loop of one's own, between two calls of Keras's hooks
-        self._taken = set()
-        self._fit = None  # the first epoch that `fit` trains, and the batch it begins with
+        self._taken: set[int] = set()
+        # The first epoch that `fit` trains, and the batch it begins with.
+        self._fit: tuple[int, int] | None = None
         self._first_of_fit = 0
         self.epoch = checks.integer(initial_epoch, "initial_epoch", minimum=0)
 
@@ -198,6 +199,7 @@ class ArrayDataset(keras.utils.PyDataset):
 
     def _follow(self, reading, epoch):
         """Lets the next batches be those of an epoch of `fit`."""
+        assert self._fit is not None, "`on_epoch_begin` comes first"
         first, position = self._fit
         passed, taken = _batches_of(epoch - first, reading.steps, len(self))
         self._start = position + passed

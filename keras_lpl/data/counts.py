@@ -115,7 +115,7 @@ def class_counts(
                 "`one_hot` is for labels of one class; multi-hot ones have no such choice. Leave "
                 f"it out. Received: multi_label={multi_label}, one_hot={one_hot!r}"
             )
-        tally = _MultiLabelTally(num_classes, ignore_class)
+        tally: _MultiLabelTally | _ClassTally = _MultiLabelTally(num_classes, ignore_class)
     else:
         tally = _ClassTally(num_classes, one_hot, ignore_class)
     for labels, is_batch, name in _label_arrays(source, output):

@@ -66,7 +66,7 @@ def long_tail_counts(
     return np.floor(counts * (1 + 1e-12)).astype("int64")
 
 
-def long_tail_indices(labels: Any, counts: Counts, seed: int = 0) -> np.ndarray:
+def long_tail_indices(labels: Any, counts: Counts, seed: int | None = 0) -> np.ndarray:
     """Picks `counts[c]` samples of each class c, without replacement.
 
     Each class is shuffled by a generator of its own, seeded with `(seed, c)`, and
@@ -138,7 +138,7 @@ def _check_imbalance_factor(value):
 def _check_counts(counts):
     values = checks.in_class_order(counts, "counts")
     are_counts = [
-        isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 0 for n in values
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) and int(n) >= 0 for n in values
     ]
     if not values or not all(are_counts):
         raise ValueError(

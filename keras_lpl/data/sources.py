@@ -343,7 +343,7 @@ def _check_link(path, home):
 def _read_images(paths):
     """Reads all files into one uint8 array, grey if all of them are."""
     pillow = import_optional("PIL.Image", "pillow", "load() of an image folder")
-    images = []
+    images: list[np.ndarray] = []
     for path in paths:
         try:
             with pillow.open(path) as image:

@@ -87,8 +87,8 @@ def _loop(samples, step):
     for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
         # Every row from `next_size` on has finished when this one has.
         end = steps[ops.minimum(next_size, batch - 1), 0]
-        state = (*state, *(column[:size] for column in columns))
-        state = ops.fori_loop(start, end, step, state)[:4]
+        rows = (*state, *(column[:size] for column in columns))
+        state = list(ops.fori_loop(start, end, step, rows)[:4])
         delta, own_delta = (part[next_size:] for part in state[2:])
         done.append(ops.where(is_own[next_size:size], own_delta, delta))
         state, start = [part[:next_size] for part in state], end

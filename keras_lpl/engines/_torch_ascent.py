@@ -125,7 +125,8 @@ def _stages(steps):
     """
     ends, counts = np.unique(steps, return_counts=True)
     num_left = len(steps) - np.cumsum(counts)
-    num_rows, stage = len(steps), []
+    num_rows = len(steps)
+    stage: list[tuple[int, int]] = []
     for end, count, left in zip(ends.tolist(), counts.tolist(), num_left.tolist(), strict=True):
         if stage and left + count < _SHRINK * num_rows:
             yield num_rows, stage

@@ -12,7 +12,7 @@ from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes
 
 COMPUTES_CHANNELS_FIRST = False
-BATCH_NORM_DTYPES = ()
+BATCH_NORM_DTYPES: tuple[str, ...] = ()
 
 
 def concrete(tensor: Tensor) -> np.ndarray | None:
@@ -119,4 +119,9 @@ def compiled_value_and_gradient(
 ) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     """Compiled function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
     fast = jax.jit(jax.value_and_grad(fn))
-    return lambda x: tuple(np.asarray(part) for part in fast(ops.convert_to_tensor(x)))
+
+    def call(x):
+        value, gradient = fast(ops.convert_to_tensor(x))
+        return np.asarray(value), np.asarray(gradient)
+
+    return call

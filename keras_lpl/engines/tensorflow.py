@@ -12,7 +12,7 @@ from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes
 
 COMPUTES_CHANNELS_FIRST = False
-BATCH_NORM_DTYPES = ("float32", "bfloat16", "float16")
+BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 
 
 def concrete(tensor: Tensor) -> np.ndarray | None:

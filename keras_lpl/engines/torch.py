@@ -12,7 +12,7 @@ from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._torch_ascent import shift_of_classes  # noqa: F401
 
 COMPUTES_CHANNELS_FIRST = True
-BATCH_NORM_DTYPES = ("float32", "bfloat16", "float16", "float64")
+BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", "float64")
 
 
 def concrete(tensor: Tensor) -> np.ndarray | None:

@@ -138,6 +138,7 @@ class CenterLoss(ClassificationLoss):
     def create_statistics(
         self, shape_by_class: tuple[int, ...], num_features: int | None
     ) -> dict[str, Any]:
+        assert num_features is not None, "`needs` has the features"
         return {"centers": ClassCenters(shape_by_class[0], num_features, rate=self.center_rate)}
 
     def get_config(self) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _check_transition(transition):
     try:
         matrix = np.asarray(transition, dtype="float64")
     except (TypeError, ValueError):
-        matrix = np.zeros(0)
+        matrix = np.zeros((0, 0))
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
         received = f"shape {matrix.shape}" if matrix.size else repr(transition)
         raise ValueError(
@@ -184,13 +184,13 @@ def _check_transition(transition):
             f"transition[{row}][{column}]={matrix[row, column]:g}"
         )
     sums = matrix.sum(axis=1)
-    bad = np.flatnonzero(~(np.abs(sums - 1) < 1e-4))
-    if bad.size:
+    off = np.flatnonzero(~(np.abs(sums - 1) < 1e-4))
+    if off.size:
         hint = ""
         if np.all(np.abs(matrix.sum(axis=0) - 1) < 1e-4):
             hint = " Its columns do: transpose it."
         raise ValueError(
             "The rows of `transition` must sum to 1: row j spreads true class j over the labels. "
-            f"Divide each row by its sum.{hint} Received: row {bad[0]} with sum {sums[bad[0]]:g}"
+            f"Divide each row by its sum.{hint} Received: row {off[0]} with sum {sums[off[0]]:g}"
         )
     return matrix

@@ -60,7 +60,7 @@ class ClassRecall(keras.metrics.Metric):
         form = form_of(y_pred.shape, self.multi_label)
         if self._shape is None:
             self._build(form.shape_by_class)
-        elif form.shape_by_class != self._shape:
+        if form.shape_by_class != self._shape:
             raise ValueError(
                 f"Metric {self.name!r} counts classes of shape {self._shape}, and the predictions "
                 "must have one column for each. Received: predictions of classes of shape "
@@ -84,7 +84,7 @@ class ClassRecall(keras.metrics.Metric):
         # Not a segment sum: Keras builds metrics on shapes alone, where PyTorch has none.
         member = ops.one_hot(labels, samples.num_classes, dtype="float32") * weight[:, None]
         both = ops.stack([hit[:, None] * member, member])
-        both = ops.sum(ops.reshape(both, (2, -1, *self._shape)), axis=1)
+        both = ops.sum(ops.reshape(both, (2, -1, *form.shape_by_class)), axis=1)
         self._hits.assign(self._hits + both[0])
         self._samples.assign(self._samples + both[1])
 

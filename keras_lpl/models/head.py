@@ -118,7 +118,7 @@ def find_head(model: Any, output: Any) -> Head:
         ValueError: if the output is not that of a layer with a kernel, within reach.
     """
     layer = output_layer(output)
-    kernel = getattr(layer, "kernel", None)
+    kernel: Any = getattr(layer, "kernel", None)
     # A head inside of a nested model has its input there, out of reach of this model's graph.
     is_reachable = any(candidate is layer for candidate in model.layers)
     is_linear = kernel is not None and all(size == 1 for size in kernel.shape[:-2])

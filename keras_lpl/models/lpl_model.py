@@ -115,7 +115,7 @@ class LPLModel(keras.Model):
         super().__init_subclass__(**kwargs)
         own = cls.__dict__.get("train_step")
         if own is not None:
-            cls.train_step = _inside_step(own)
+            setattr(cls, "train_step", _inside_step(own))  # noqa: B010
 
     @classmethod
     def from_model(cls, model: keras.Model, **kwargs: Any) -> "LPLModel":
@@ -420,9 +420,9 @@ class LPLModel(keras.Model):
     def class_weight(self) -> Any:
         """Weights set by `reweight_classes`, else ones; of several outputs, a dict by name."""
         found = {
-            plan.output.name: ops.convert_to_tensor(self.class_weight_of(plan).value)
+            plan.output.name: ops.convert_to_tensor(weight.value)
             for plan in self._plan.outputs
-            if self.class_weight_of(plan) is not None
+            if (weight := self.class_weight_of(plan)) is not None
         }
         return found if len(self._plan.outputs) > 1 else next(iter(found.values()))
 

@@ -61,7 +61,7 @@ class Plan:
     """
 
     outputs: tuple[OutputPlan, ...] = ()
-    twin: keras.Model | None = None
+    twin: Any = None
     reads_progress: bool = False
 
     def find(self, name: str | None) -> OutputPlan:

@@ -11,6 +11,7 @@ Three details decide whether a Keras network is the network of the papers:
 
 import dataclasses
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -120,7 +121,7 @@ class Parts:
         )(gate)
         return layers.Multiply(name=f"{name}_scale")([x, gate])
 
-    def logits(self, x: Tensor, num_classes: int, head: str | None) -> Tensor:
+    def logits(self, x: Tensor, num_classes: int, head: Callable[..., Any] | None) -> Tensor:
         """Pools the image to `"features"` and maps them to `num_classes` logits by `"head"`.
 
         Both compute in the variables' dtype: float32 under a mixed policy, since a loss that

@@ -25,7 +25,7 @@ def bottleneck_resnet(
     *,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
-    head: str | keras.layers.Layer | None = None,
+    head: keras.layers.Layer | None = None,
     name: str | None = None,
 ) -> keras.Model:
     """Builds the bottleneck ResNet of the released LPL code.

@@ -30,7 +30,7 @@ def resnet(
     shortcut: str = "pad",
     dropout: float = 0.0,
     weight_decay: float = 0.0,
-    head: str | keras.layers.Layer | None = None,
+    head: keras.layers.Layer | None = None,
     name: str | None = None,
 ) -> keras.Model:
     """Builds the ResNet for small images.
@@ -81,7 +81,7 @@ def build(
     shortcut: str,
     dropout: float,
     weight_decay: float,
-    head: str | keras.layers.Layer | None,
+    head: keras.layers.Layer | None,
     name: str | None,
     se_ratio: int | None = None,
 ) -> keras.Model:

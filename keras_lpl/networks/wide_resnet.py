@@ -26,7 +26,7 @@ def wide_resnet(
     *,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
-    head: str | keras.layers.Layer | None = None,
+    head: keras.layers.Layer | None = None,
     name: str | None = None,
 ) -> keras.Model:
     """Builds the wide residual network.

@@ -11,7 +11,6 @@ from keras_lpl.core.typing import Counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without the yellow that
 # disappears on white.
@@ -44,8 +43,8 @@ class Series:
         return self.num_classes * len(self.values) <= MAX_BARS
 
 
-def new_figure(num_classes: int) -> tuple["Figure", "Axes"]:
-    """Returns a figure that pyplot knows nothing of, and its axes."""
+def new_axes(num_classes: int) -> "Axes":
+    """Axes of a new figure that pyplot knows nothing of."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -54,7 +53,7 @@ def new_figure(num_classes: int) -> tuple["Figure", "Axes"]:
             "`pip install matplotlib` or `pip install keras-lpl[examples]`."
         ) from error
     figure = Figure(figsize=(9 if num_classes > FEW_CLASSES else 7, 4), layout="constrained")
-    return figure, figure.subplots()
+    return figure.subplots()
 
 
 def prepare(
@@ -84,15 +83,15 @@ def prepare(
         counts = counts.reshape(-1)
         _check_length(counts, num_classes, "class_counts", argument)
     if by_label:
-        class_names = range(num_classes // 2) if class_names is None else class_names
-        class_names = [side for name in class_names for side in (f"not {name}", f"{name}")]
+        labels = range(num_classes // 2) if class_names is None else class_names
+        class_names = [side for name in labels for side in (f"not {name}", f"{name}")]
     if class_names is not None:
         _check_length(class_names, num_classes, "class_names", argument)
     order = np.arange(num_classes)
     if counts is not None:
         order = np.argsort(-counts, kind="stable")
         counts = counts[order]
-    names = range(num_classes) if class_names is None else class_names
+    names: Sequence[Any] = range(num_classes) if class_names is None else class_names
     return Series(
         values={name: _over_rows(np.nanmean, each)[order] for name, each in rows.items()},
         spread={
@@ -182,7 +181,7 @@ def _label_classes(ax, series):
     unnamed = all(label.isdecimal() for label in series.labels)
     by_rank = unnamed and step > 1 and series.counts is not None
     labels = [str(tick) if by_rank else series.labels[tick] for tick in ticks]
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
     ax.xaxis.set_major_formatter(FixedFormatter(labels))
     if max(len(label) for label in labels) > 3:
         ax.tick_params(axis="x", labelrotation=45)

@@ -10,7 +10,7 @@ from keras_lpl.plots import _series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 def class_accuracy(
@@ -20,7 +20,7 @@ def class_accuracy(
     *,
     title: str | None = None,
     ax: "Axes | None" = None,
-) -> "Figure":
+) -> "Figure | SubFigure":
     """Draws the accuracy of each class for one method or several.
 
     Args:
@@ -36,7 +36,7 @@ def class_accuracy(
         ax: Matplotlib axes to draw in. None makes a new figure.
 
     Returns:
-        The `matplotlib.figure.Figure`.
+        The `matplotlib.figure.Figure`, or the subfigure that `ax` belongs to.
 
     Example:
 
@@ -52,8 +52,8 @@ def class_accuracy(
                 f"Received: {name!r} from {known.min():g} to {known.max():g}"
             )
     own_figure = ax is None
-    if own_figure:
-        _, ax = _series.new_figure(series.num_classes)
+    if ax is None:
+        ax = _series.new_axes(series.num_classes)
     from matplotlib.ticker import PercentFormatter
 
     _series.draw(ax, series, title or "Accuracy by class")

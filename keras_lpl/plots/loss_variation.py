@@ -17,7 +17,7 @@ from keras_lpl.plots import _series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 def loss_variation(
@@ -28,7 +28,7 @@ def loss_variation(
     yscale: str = "auto",
     title: str | None = None,
     ax: "Axes | None" = None,
-) -> "Figure":
+) -> "Figure | SubFigure":
     """Draws the relative loss variation of each class for one method or several.
 
     Args:
@@ -46,7 +46,7 @@ def loss_variation(
         ax: Matplotlib axes to draw in. None makes a new figure.
 
     Returns:
-        The `matplotlib.figure.Figure`.
+        The `matplotlib.figure.Figure`, or the subfigure that `ax` belongs to.
 
     Example:
 
@@ -56,8 +56,8 @@ def loss_variation(
     checks.one_of(yscale, "yscale", ("auto", "linear", "symlog"))
     series = _series.prepare(variations, class_counts, class_names, "variations")
     own_figure = ax is None
-    if own_figure:
-        _, ax = _series.new_figure(series.num_classes)
+    if ax is None:
+        ax = _series.new_axes(series.num_classes)
     _series.draw(ax, series, title or "How each class's loss is changed")
     _scale(ax, np.concatenate([[0.0], *series.values.values()]), yscale)
     ax.axhline(0, color="#333333", linewidth=0.8, zorder=2.5)

@@ -84,6 +84,7 @@ class ISDA(Perturbation):
     def create_statistics(
         self, shape_by_class: tuple[int, ...], num_features: int | None
     ) -> dict[str, Any]:
+        assert num_features is not None, "`needs` has the features"
         diagonal = self.covariance == "diagonal"
         moments = RunningMoments(shape_by_class[0], num_features, diagonal=diagonal)
         return {self._statistic: moments}

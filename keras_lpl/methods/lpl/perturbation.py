@@ -22,7 +22,7 @@ MOST_STEPS = 5_000
 # The values lie on the paper's grids (balanced: epsilon .1 to .4, delta_epsilon .1 or .2, step
 # .01 to .03; long tail: threshold .4 to .6, epsilon 0, delta_epsilon 1.5 to 5, step .1 to .3),
 # except the fixed bound for long tails, for which the paper gives no grid.
-DEFAULTS = {
+DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("confidence", "fixed"): {
         "threshold": "mean",
         "epsilon": 0.2,
@@ -57,6 +57,12 @@ class LPL(Perturbation):
     A class with direction +1 is made harder (the model must push it further), one with -1 easier.
     See `keras_lpl.LPLLoss` for the arguments, their defaults and the errors raised.
     """
+
+    # Any: `split` and `bound` decide which of these are None.
+    class_counts: Any
+    threshold: Any
+    num_steps: Any
+    step_size: Any
 
     def __init__(
         self,
