@@ -12,11 +12,13 @@ on where it was.
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # what the examples share
 
 
 def main():
@@ -40,7 +42,7 @@ def main():
 def _run(arguments):
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from examples.common import environment
+    from common import environment
     from examples.study import runs
 
     cells = runs.load_recipe(arguments.recipe)

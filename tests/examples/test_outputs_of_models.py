@@ -11,7 +11,7 @@ import token_tagging
 
 def test_segmentation(capsys):
     results = segmentation.main(["--images", "6", "--epochs", "1", "--seeds", "1"])
-    assert list(results) == ["cross-entropy", "logit adjustment", "LA+LPL"]
+    assert list(results)[:2] == ["cross-entropy", "logit adjustment"]
     for runs in results.values():
         assert runs.shape == (1, 2, 3)
         assert np.all((runs >= 0) & (runs <= 1))

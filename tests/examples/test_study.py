@@ -115,7 +115,7 @@ def test_running_confidence_is_the_librarys(batch):
     layer = keras_lpl.layers.RunningClassConfidence(4)
     statistics = initial_statistics(1, 4)
     for scale, who in ((1.0, slice(0, 24)), (3.0, slice(4, 9)), (0.5, slice(9, 24))):
-        layer.update(labels[who], scale * logits[who])
+        layer.update(keras_lpl.read_output(labels[who], scale * logits[who]))
         _, statistics = loss_of_lanes(
             jnp.asarray(scale * logits[who])[None],
             jnp.asarray(labels[who]),

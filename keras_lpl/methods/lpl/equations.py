@@ -62,20 +62,8 @@ def split_by_frequency(class_counts: Counts | Tensor, threshold: float) -> Tenso
     >>> print(keras.ops.convert_to_numpy(direction))
     [ 1. -1.  1.]
     """
-    class_counts = _to_float(class_counts)
-    classes = class_counts.shape[-1]
-    head_size = threshold if threshold >= 1 else threshold * classes
-    if len(class_counts.shape) == 1:
-        ascending = ops.sort(class_counts)
-        rarer = ops.searchsorted(ascending, class_counts, side="left")
-        rarer_or_equal = ops.searchsorted(ascending, class_counts, side="right")
-    else:  # of two classes each
-        one, other = class_counts[..., :, None], class_counts[..., None, :]
-        rarer = ops.sum(ops.cast(other < one, "int32"), axis=-1)
-        rarer_or_equal = ops.sum(ops.cast(other <= one, "int32"), axis=-1)
-    # Mid-rank from the most frequent class: 0.5, 1.5, ...; ties share the mean of theirs.
-    rank = classes - 0.5 * ops.cast(rarer + rarer_or_equal, class_counts.dtype)
-    return ops.where(rank < head_size, -1.0, 1.0)
+    counts, xp = _counts_and_namespace(class_counts)
+    return ops.convert_to_tensor(_frequency_direction(counts, threshold, xp), "float32")
 
 
 def split_by_log_frequency(class_counts: Counts | Tensor) -> Tensor:
@@ -93,7 +81,9 @@ def split_by_log_frequency(class_counts: Counts | Tensor) -> Tensor:
     >>> print(keras.ops.convert_to_numpy(direction))
     [ 1. -1. -1.]
     """
-    return ops.where(_log_frequency(class_counts) > _NO_DIFFERENCE, -1.0, 1.0)
+    counts, xp = _counts_and_namespace(class_counts)
+    direction = xp.where(_log_frequency(counts, xp) > _NO_DIFFERENCE, -1.0, 1.0)
+    return ops.convert_to_tensor(direction, "float32")
 
 
 def bound_by_confidence(
@@ -157,11 +147,12 @@ def bound_by_frequency(
     >>> print(keras.ops.convert_to_numpy(bound))
     [1.  0.5 0.5 1. ]
     """
-    class_counts = _to_float(class_counts)
-    is_head = split_by_frequency(class_counts, threshold) < 0
-    head = head_scale * class_counts / ops.max(class_counts, axis=-1, keepdims=True)
-    tail = ops.min(class_counts, axis=-1, keepdims=True) / class_counts
-    return epsilon + delta_epsilon * ops.where(is_head, head, tail)
+    counts, xp = _counts_and_namespace(class_counts)
+    is_head = _frequency_direction(counts, threshold, xp) < 0
+    head = head_scale * counts / xp.max(counts, axis=-1, keepdims=True)
+    tail = xp.min(counts, axis=-1, keepdims=True) / counts
+    bound = epsilon + delta_epsilon * xp.where(is_head, head, tail)
+    return ops.convert_to_tensor(bound, "float32")
 
 
 def bound_by_log_frequency(
@@ -191,9 +182,11 @@ def bound_by_log_frequency(
     >>> print(keras.ops.convert_to_numpy(bound).round(3))
     [2.303 0.    2.303]
     """
-    difference = _log_frequency(class_counts)
-    scale = ops.where(difference > _NO_DIFFERENCE, head_scale, 1.0)
-    return epsilon + delta_epsilon * scale * ops.abs(difference)
+    counts, xp = _counts_and_namespace(class_counts)
+    difference = _log_frequency(counts, xp)
+    scale = xp.where(difference > _NO_DIFFERENCE, head_scale, 1.0)
+    bound = epsilon + delta_epsilon * scale * xp.abs(difference)
+    return ops.convert_to_tensor(bound, "float32")
 
 
 def scale_by_confidence(bound: Tensor, confidence: Tensor, power: float) -> Tensor:
@@ -245,10 +238,38 @@ def num_steps(bound: Tensor, step_size: float) -> Tensor:
 _NO_DIFFERENCE = 1e-5
 
 
-def _log_frequency(class_counts):
+def _counts_and_namespace(class_counts):
+    """Counts as floats, and what computes with them: NumPy, or `keras.ops` for tensors.
+
+    Counts are nearly always plain numbers. On JAX every operation on a tensor is a program to
+    compile, and a dozen of them would cost a second before training begins.
+    """
+    if isinstance(class_counts, np.ndarray) or not hasattr(class_counts, "dtype"):
+        return np.asarray(class_counts, "float64"), np
+    return _to_float(class_counts), ops
+
+
+def _frequency_direction(counts, threshold, xp):
+    """`split_by_frequency` with the operations of `xp`."""
+    classes = counts.shape[-1]
+    head_size = threshold if threshold >= 1 else threshold * classes
+    if len(counts.shape) == 1:
+        ascending = xp.sort(counts)
+        rarer = xp.searchsorted(ascending, counts, side="left")
+        rarer_or_equal = xp.searchsorted(ascending, counts, side="right")
+    else:  # of two classes each
+        one, other = counts[..., :, None], counts[..., None, :]
+        rarer = xp.count_nonzero(other < one, axis=-1)
+        rarer_or_equal = xp.count_nonzero(other <= one, axis=-1)
+    # Mid-rank from the most frequent class: 0.5, 1.5, ...; ties share the mean of theirs.
+    rank = classes - 0.5 * (rarer + rarer_or_equal)
+    return xp.where(rank < head_size, -1.0, 1.0)
+
+
+def _log_frequency(counts, xp):
     """`log N_c` less its mean over the classes."""
-    log_counts = ops.log(_to_float(class_counts))
-    return log_counts - ops.mean(log_counts, axis=-1, keepdims=True)
+    log_counts = xp.log(counts)
+    return log_counts - xp.mean(log_counts, axis=-1, keepdims=True)
 
 
 def _to_float(x: Any) -> Tensor:
