@@ -4,8 +4,9 @@
     python examples/token_tagging.py --seeds 5 --epochs 20
 
 The sentences are made here. A few words are ambiguous: "common", but often "rare" after one of four
-trigger words, one more often than another. Sentences are padded with 0; `Embedding(mask_zero=True)` makes the mask by which
-Keras leaves padding out of every loss. Ends in a table of recall and precision of the rare tag.
+trigger words, one more often than another. Sentences are padded with 0;
+`Embedding(mask_zero=True)` makes the mask by which Keras leaves padding out of every loss. Ends in
+a table of recall and precision of the rare tag.
 """
 
 import argparse

@@ -369,13 +369,17 @@ def check_bad_labels(make: MakeLoss) -> None:
 
 def _check_finite_gradient(loss, labels, logits):
     """Parameters of a linear model stay finite after a step on a batch with NaN losses."""
-    labels, rows = ops.convert_to_tensor(labels), ops.convert_to_tensor(logits)
+    rows, width = ops.convert_to_tensor(logits), logits.shape[-1]
 
-    def total(shift):
-        return ops.sum(loss(labels, rows + shift))
+    def total(both):
+        # Labels are an argument of the compiled code, not a constant whose values it could see.
+        given = ops.reshape(ops.cast(ops.stop_gradient(both[width:]), labels.dtype), labels.shape)
+        return ops.sum(loss(given, rows + both[:width]))
 
     fast = engines.compiled_value_and_gradient(total)
-    value, gradient = fast(np.zeros(logits.shape[-1], "float32"))
+    shift = np.zeros(width, "float32")
+    value, gradient = fast(np.concatenate([shift, labels.reshape(-1).astype("float32")]))
+    gradient = gradient[:width]
     assert np.isnan(value), value
     assert np.all(np.isfinite(gradient)), gradient
     assert np.any(gradient != 0), "other samples have no gradient"

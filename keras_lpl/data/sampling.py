@@ -54,7 +54,9 @@ def class_probabilities(class_counts: Counts, sampling: str) -> np.ndarray:
     >>> class_probabilities([60, 0, 40], "class_balanced")
     array([0.5, 0. , 0.5])
     """
-    counts = np.array(checks.class_counts(class_counts, allow_zero=True), "float64")
+    counts = np.array(
+        checks.class_counts(class_counts, allow_zero=True, multi_label=False), "float64"
+    )
     checks.one_of(sampling, "sampling", SAMPLINGS)
     if not counts.any():
         raise ValueError(

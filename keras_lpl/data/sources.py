@@ -234,6 +234,8 @@ def _read_npz(path, max_bytes):
     try:
         with np.load(path) as archive:
             arrays = {key: archive[key] for key in _NPZ_KEYS}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("not arrays of NumPy")  # raw bytes, to NumPy
     except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError, ValueError) as error:
         raise _bad_npz(path, error) from error
     for part in ("train", "test"):

@@ -62,9 +62,8 @@ class ClassRecall(keras.metrics.Metric):
             self._build(form.shape_by_class)
         if form.shape_by_class != self._shape:
             raise ValueError(
-                f"Metric {self.name!r} counts classes of shape {self._shape}, and the predictions "
-                "must have one column for each. Received: predictions of classes of shape "
-                f"{form.shape_by_class}"
+                f"Metric {self.name!r} counts {_of(self._shape)}, and the predictions must be of "
+                f"as many. Received: predictions of {_of(form.shape_by_class)}"
             )
         samples = read_output(
             y_true,
@@ -102,3 +101,9 @@ class ClassRecall(keras.metrics.Metric):
             "multi_label": self.multi_label,
             "ignore_class": self.ignore_class,
         }
+
+
+def _of(shape):
+    if len(shape) == 1:
+        return f"{shape[0]} classes"
+    return f"{shape[0]} labels"

@@ -148,7 +148,7 @@ BAD = {
     "text": ("53", r"flat sequence.*\(of type str\)"),
     "a set": ({5, 3}, r"flat sequence.*\(of type set\)"),
     "a generator": ((n for n in (5, 3)), r"flat sequence.*\(of type generator\)"),
-    "two axes": ([[5, 3]], r"flat sequence.*`multi_label=True`.*class_counts=\[\[5, 3\]\]"),
+    "two axes": ([[5, 3, 1]], r"flat sequence.*`multi_label=True`.*class_counts=\[\[5, 3, 1\]\]"),
     "a table": (Series([[5, 3]], [0]), r"flat sequence.*\(of type Series\)"),
 }
 

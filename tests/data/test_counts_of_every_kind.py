@@ -260,7 +260,7 @@ def test_one_logit(dtype, shape):
 @pytest.mark.parametrize("shape", [(6, 5), (6, 3, 4)])
 def test_zeros_and_ones_of_more_than_one_axis(dtype, shape):
     y = dense(shape, 2).astype(dtype)
-    message = r"`num_classes=2`, or `one_hot=False`.*`multi_label=True`.*Received: shape \(\d, "
+    message = r"`num_classes=2`, or `one_hot=False`.*`multi_label=True`.*Received: shape \(\d,"
     for name, source in every_source(X, y):
         with pytest.raises(ValueError, match=message):
             class_counts(source)

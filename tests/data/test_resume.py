@@ -32,7 +32,8 @@ class Interrupt(keras.callbacks.Callback):
             raise Interrupted
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.at == (self.epoch, batch):
+        # Of several batches a call, the last one is told.
+        if self.epoch == self.at[0] and self.at[1] is not None and batch >= self.at[1]:
             raise Interrupted
 
 

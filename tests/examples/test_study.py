@@ -161,10 +161,14 @@ def keras_fit(x, rows, labels, regime, tau, weights):
             keras.layers.Dense(4),
         ]
     )
-    names = ("hidden_kernel", "hidden_bias", "kernel", "bias")
-    axes = (1, 0, 0, 0)
-    for variable, name, axis in zip(model.weights, names, axes, strict=True):
-        variable.assign(np.take(weights[name], 0, axis))
+    model.set_weights(
+        [
+            weights["hidden_kernel"][0].T,
+            weights["hidden_bias"][0],
+            weights["kernel"][0],
+            weights["bias"][0],
+        ]
+    )
     order = batches(len(rows), regime, seed=5)
     schedule = keras.optimizers.schedules.CosineDecay(regime.learning_rate, len(order))
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=regime.weight_decay)

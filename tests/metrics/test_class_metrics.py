@@ -348,9 +348,8 @@ def test_a_label_that_is_no_class_gives_nan_in_compiled_code(rng):
 @pytest.mark.parametrize(
     ("labels", "shape", "message"),
     [
-        ([0, 1], (2, 1), r"at least two\s+classes.*Received: logits of shape \(2, 1\)"),
-        ([0, 1], (2,), r"Received: logits of shape \(2,\)"),
-        ([[0, 1]], (1, 4, 8), r"Received: logits of shape \(1, 4, 8\)"),
+        ([0, 1], (2,), r"known last axis. Received: an output of shape \(2,\)"),
+        ([[0, 1]], (1, 4, 8), r"logits of shape \(1, 4, 8\).*Received: labels of shape \(1, 2\)"),
         (np.zeros((2, 3)), (2, 8), r"Received: labels of shape \(2, 3\)"),
     ],
 )
@@ -361,7 +360,9 @@ def test_bad_shapes(labels, shape, message):
 
 def test_another_number_of_classes():
     metric = ShotAccuracy([5, 5, 5], "few")
-    with pytest.raises(ValueError, match=r"'few_shot_accuracy' counts 3 classes.*Received: .* 4 c"):
+    with pytest.raises(
+        ValueError, match=r"'few_shot_accuracy' counts 3 classes.*Received: .* of 4 classes"
+    ):
         metric.update_state([0], np.zeros((1, 4)))
 
 

@@ -82,8 +82,7 @@ def split_by_log_frequency(class_counts: Counts | Tensor) -> Tensor:
     [ 1. -1. -1.]
     """
     counts, xp = _counts_and_namespace(class_counts)
-    direction = xp.where(_log_frequency(counts, xp) > _NO_DIFFERENCE, -1.0, 1.0)
-    return ops.convert_to_tensor(direction, "float32")
+    return ops.convert_to_tensor(_log_frequency_direction(counts, xp), "float32")
 
 
 def bound_by_confidence(
@@ -148,10 +147,8 @@ def bound_by_frequency(
     [1.  0.5 0.5 1. ]
     """
     counts, xp = _counts_and_namespace(class_counts)
-    is_head = _frequency_direction(counts, threshold, xp) < 0
-    head = head_scale * counts / xp.max(counts, axis=-1, keepdims=True)
-    tail = xp.min(counts, axis=-1, keepdims=True) / counts
-    bound = epsilon + delta_epsilon * xp.where(is_head, head, tail)
+    ratio = _frequency_ratio(counts, threshold, head_scale, xp)
+    bound = epsilon + delta_epsilon * ratio
     return ops.convert_to_tensor(bound, "float32")
 
 
@@ -183,10 +180,31 @@ def bound_by_log_frequency(
     [2.303 0.    2.303]
     """
     counts, xp = _counts_and_namespace(class_counts)
-    difference = _log_frequency(counts, xp)
-    scale = xp.where(difference > _NO_DIFFERENCE, head_scale, 1.0)
-    bound = epsilon + delta_epsilon * scale * xp.abs(difference)
+    bound = epsilon + delta_epsilon * _log_frequency_ratio(counts, head_scale, xp)
     return ops.convert_to_tensor(bound, "float32")
+
+
+def direction_and_bound_by_frequency(
+    class_counts: Counts,
+    bound: str,
+    threshold: float | None,
+    epsilon: float,
+    delta_epsilon: float,
+    head_scale: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Direction and bound of each class as NumPy arrays, known before training.
+
+    They are the ones of `split_by_frequency` and `bound_by_frequency`, or with
+    `bound="logarithmic"` of `split_by_log_frequency` and `bound_by_log_frequency`.
+    """
+    counts = np.asarray(class_counts, "float64")
+    if bound == "logarithmic":
+        direction = _log_frequency_direction(counts, np)
+        ratio = _log_frequency_ratio(counts, head_scale, np)
+    else:
+        direction = _frequency_direction(counts, threshold, np)
+        ratio = _frequency_ratio(counts, threshold, head_scale, np)
+    return direction.astype("float32"), (epsilon + delta_epsilon * ratio).astype("float32")
 
 
 def scale_by_confidence(bound: Tensor, confidence: Tensor, power: float) -> Tensor:
@@ -266,10 +284,26 @@ def _frequency_direction(counts, threshold, xp):
     return xp.where(rank < head_size, -1.0, 1.0)
 
 
+def _frequency_ratio(counts, threshold, head_scale, xp):
+    is_head = _frequency_direction(counts, threshold, xp) < 0
+    head = head_scale * counts / xp.max(counts, axis=-1, keepdims=True)
+    tail = xp.min(counts, axis=-1, keepdims=True) / counts
+    return xp.where(is_head, head, tail)
+
+
 def _log_frequency(counts, xp):
     """`log N_c` less its mean over the classes."""
     log_counts = xp.log(counts)
     return log_counts - xp.mean(log_counts, axis=-1, keepdims=True)
+
+
+def _log_frequency_direction(counts, xp):
+    return xp.where(_log_frequency(counts, xp) > _NO_DIFFERENCE, -1.0, 1.0)
+
+
+def _log_frequency_ratio(counts, head_scale, xp):
+    difference = _log_frequency(counts, xp)
+    return xp.where(difference > _NO_DIFFERENCE, head_scale, 1.0) * xp.abs(difference)
 
 
 def _to_float(x: Any) -> Tensor:

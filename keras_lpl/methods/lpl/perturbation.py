@@ -105,8 +105,14 @@ class LPL(Perturbation):
         self.normalize_gradient = checks.boolean(normalize_gradient, "normalize_gradient")
         if self.split == "frequency":
             # Known before training: plain arrays, rather than work in every step.
-            direction, eps = self._by_frequency()
-            self._fixed = (ops.convert_to_numpy(direction), ops.convert_to_numpy(eps))
+            self._fixed = equations.direction_and_bound_by_frequency(
+                self.class_counts,
+                self.bound,
+                self.threshold,
+                self.epsilon,
+                self.delta_epsilon,
+                self.head_scale,
+            )
         self._check_steps()
 
     def _set_sizes(self, threshold, epsilon, delta_epsilon, step_size, num_steps):
@@ -185,22 +191,6 @@ class LPL(Perturbation):
         if self.confidence_power:
             bound = equations.scale_by_confidence(bound, confidence, self.confidence_power)
         return direction, bound
-
-    def _by_frequency(self):
-        counts = self.class_counts
-        if self.bound == "logarithmic":
-            return (
-                equations.split_by_log_frequency(counts),
-                equations.bound_by_log_frequency(
-                    counts, self.epsilon, self.delta_epsilon, self.head_scale
-                ),
-            )
-        return (
-            equations.split_by_frequency(counts, self.threshold),
-            equations.bound_by_frequency(
-                counts, self.threshold, self.epsilon, self.delta_epsilon, self.head_scale
-            ),
-        )
 
     def _check_threshold(self, threshold):
         if self.split == "confidence":
