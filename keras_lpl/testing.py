@@ -104,7 +104,7 @@ def batch(
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(0, classes, size)])[:size]
     rng.shuffle(labels)
-    return labels, (scale * rng.normal(size=(size, classes))).astype("float32")
+    return labels.astype("int32"), (scale * rng.normal(size=(size, classes))).astype("float32")
 
 
 def per_sample(

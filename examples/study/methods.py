@@ -101,8 +101,8 @@ def expand(recipes):
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
         raise ValueError(f"Two methods have one name: {sorted(names)}")
-    # Lanes with a bound last: only they pay for it.
-    return sorted(methods, key=lambda method: method.bound is not None)
+    # Lanes with a normalised head first, those with a bound last: only they pay for it.
+    return sorted(methods, key=lambda method: (method.bound is not None) - method.ldam)
 
 
 def lanes(methods, class_counts):
@@ -130,7 +130,7 @@ def lanes(methods, class_counts):
         "weight": [weights(method) for method in methods],
         "weight_from": [method.weights_from for method in methods],
         "focal": [method.focal for method in methods],
-        "cosine": [float(method.ldam) for method in methods],
+        "cosine": [1.0 for method in methods if method.ldam],
     }
     bounded = [method for method in methods if method.bound is not None]
     plain |= {
@@ -205,19 +205,20 @@ def _delta(raw, z, labels, member, lanes, statistics, momentum):
     seen = weight > 0
     running = {name: statistics[name] / jnp.where(seen, weight, 1.0) for name in now}
     factor = _factor(now, running, seen, count, lanes, raw.shape[-1])
-    length = (lanes["bound"] * factor)[:, labels][..., None]
 
-    wrong = jax.nn.softmax(z) * (1 - member)
-    gradient = wrong - wrong.sum(axis=-1, keepdims=True) * member
-    same_class = member @ of_class.T
+    # Mean gradient of each class `(lanes, classes, classes)`: softmax(z) - onehot(c).
+    wrong = jnp.einsum("bk,lbc->lkc", of_class, jax.nn.softmax(z) * (1 - member))
+    own = jnp.eye(raw.shape[-1])
+    gradient = wrong - wrong.sum(axis=-1, keepdims=True) * own
     # Scaled, as squares of the small gradients of memorised samples underflow.
-    gradient = SCALE * jnp.einsum("ij,ljc->lic", same_class, gradient)
+    gradient = SCALE * gradient
     norm = jnp.linalg.norm(gradient, axis=-1, keepdims=True)
-    unit = gradient / jnp.where(norm > 0, norm, 1.0)
+    length = lanes["bound"] * factor
+    step = length[..., None] * gradient / jnp.where(norm > 0, norm, 1.0)
     way = lanes["way"][:, None, None]
-    shift = -(lanes["bound"] * factor)[:, None]
-    delta = jnp.where(way == WAYS["shift"], shift, length * unit)
-    return jnp.where(way == WAYS["margin"], -length * member, delta), statistics
+    step = jnp.where(way == WAYS["shift"], -length[:, None], step)
+    step = jnp.where(way == WAYS["margin"], -length[..., None] * own, step)
+    return step[:, labels], statistics
 
 
 def _batch_means(raw, member, of_class):

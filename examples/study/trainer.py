@@ -40,40 +40,47 @@ def batches(num_samples, regime, seed):
 
 
 def initial_weights(num_features, num_classes, hidden, num_lanes, seed):
-    """Glorot uniform; every lane starts from the same weights."""
+    """Glorot uniform, each array `(lanes, ...)`; every lane starts from the same weights."""
     generator = np.random.default_rng([seed, 2])
 
     def kernel(rows, columns):
         limit = np.sqrt(6 / (rows + columns))
         return generator.uniform(-limit, limit, (rows, columns))
 
-    shapes = {}
+    def of_lanes(value):
+        return np.repeat(value[None], num_lanes, axis=0).astype("float32")
+
+    weights = {}
     if hidden:
-        shapes["hidden_kernel"] = np.repeat(kernel(num_features, hidden)[:, None], num_lanes, 1)
-        shapes["hidden_bias"] = np.zeros((num_lanes, hidden))
-    shapes["kernel"] = np.repeat(kernel(hidden or num_features, num_classes)[None], num_lanes, 0)
-    shapes["bias"] = np.zeros((num_lanes, num_classes))
-    return {name: value.astype("float32") for name, value in shapes.items()}
+        weights["hidden_kernel"] = of_lanes(kernel(num_features, hidden).T)
+        weights["hidden_bias"] = of_lanes(np.zeros(hidden))
+    weights["kernel"] = of_lanes(kernel(hidden or num_features, num_classes))
+    weights["bias"] = of_lanes(np.zeros(num_classes))
+    return weights
 
 
-def forward(weights, x, cosine):
-    """Logits `(lanes, batch, classes)` of `x` `(batch, features)`."""
+def forward(weights, x, num_cosine):
+    """Logits `(lanes, batch, classes)` of `x` `(batch, features)`.
+
+    The first `num_cosine` lanes give the cosines of a normalised head without bias.
+    """
+    # Samples last: one product makes the hidden layer of all lanes, as they share their batches.
     if "hidden_kernel" in weights:
-        # One product for all lanes: they share their batches.
-        x = jnp.einsum("bf,flh->blh", x, weights["hidden_kernel"])
-        x = jax.nn.relu(x + weights["hidden_bias"]).transpose(1, 0, 2)
+        x = jnp.einsum("lhf,bf->lhb", weights["hidden_kernel"], x)
+        x = jax.nn.relu(x + weights["hidden_bias"][..., None])
     else:
-        x = jnp.broadcast_to(x, (len(cosine), *x.shape))
-    kernel, cosine = weights["kernel"], cosine[:, None, None]
-    x = x * _rescale(x, -1, cosine)
-    kernel = kernel * _rescale(kernel, 1, cosine)
-    return jnp.einsum("lbh,lhc->lbc", x, kernel) + (1 - cosine) * weights["bias"][:, None]
+        x = jnp.broadcast_to(x.T, (len(weights["kernel"]), *x.T.shape))
+    kernel, bias = weights["kernel"], weights["bias"][:, None]
+    plain = jnp.einsum("lhb,lhc->lbc", x[num_cosine:], kernel[num_cosine:]) + bias[num_cosine:]
+    if not num_cosine:
+        return plain
+    cosines = jnp.einsum("lhb,lhc->lbc", _unit(x[:num_cosine]), _unit(kernel[:num_cosine]))
+    return jnp.concatenate([cosines, plain])
 
 
-def _rescale(x, axis, cosine):
-    """The factor that gives `x` unit length along `axis` in the cosine lanes; 1 in the others."""
-    inverse = jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=axis, keepdims=True), 1e-12))
-    return 1 + cosine * (inverse - 1)
+def _unit(x):
+    """Columns of length 1."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=1, keepdims=True), 1e-12))
 
 
 @dataclasses.dataclass
@@ -129,16 +136,17 @@ class Trainer:
         return state[0]
 
     def logits(self, weights, rows):
-        """`(lanes, rows, classes)` of one seed's weights."""
-        lanes = study_methods.lanes(self.methods, self.class_counts)
-        return np.asarray(_forward(weights, jnp.asarray(self.x[rows], "float32"), lanes["cosine"]))
+        """`(lanes, rows, classes)` of one seed's weights; cosines times their scale."""
+        num_cosine = sum(method.ldam for method in self.methods)
+        logits = _forward(weights, jnp.asarray(self.x[rows], "float32"), num_cosine)
+        return np.asarray(logits.at[:num_cosine].multiply(study_methods.LDAM_SCALE))
 
 
 def _stack(trees):
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)
 
 
-_forward = jax.jit(forward)
+_forward = jax.jit(forward, static_argnums=2)
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -160,7 +168,7 @@ def _step(state, x, labels, lanes, settings, time):
     step, progress = time
 
     def objective(weights):
-        logits = forward(weights, x, lanes["cosine"])
+        logits = forward(weights, x, len(lanes["cosine"]))
         loss, after = study_methods.loss_of_lanes(logits, labels, lanes, statistics, progress)
         return loss.sum(), after
 

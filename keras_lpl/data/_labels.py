@@ -146,7 +146,7 @@ def ids_of_numbers(
             f"`{name}` must be below the number of classes, {num_classes}: classes are numbered "
             f"from 0. {received(labels >= num_classes)}"
         )
-    if num_classes is None and labels.size and labels.max() >= _MAX_CLASSES:
+    if num_classes is None and labels.size and float(labels.max()) >= _MAX_CLASSES:
         raise ValueError(
             f"`{name}` must be class numbers 0, 1, ... without large gaps. Number the classes "
             "first, e.g. with `np.unique(labels, return_inverse=True)`. "

@@ -192,7 +192,8 @@ class Faulty(keras_lpl.PerturbedCrossentropy):
     def read(self, y_true, y_pred, sample_weight=None, scope=None):
         is_half = keras.backend.standardize_dtype(y_pred.dtype) != "float32"
         if self.fault == "low_precision" and is_half:
-            y_true = ops.cast(ops.cast(y_true, "bfloat16"), "int32")
+            rounded = ops.cast(ops.cast(y_true, "bfloat16"), "int32")
+            y_true = ops.minimum(rounded, y_pred.shape[-1] - 1)
         if self.fault == "label_dtypes" and getattr(y_true, "dtype", None) == np.uint8:
             y_true = np.minimum(y_true, 127)
         if self.fault == "nan_stays_in_its_row":
