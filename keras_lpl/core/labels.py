@@ -24,7 +24,7 @@ class RowLabels:
     """One label per row.
 
     Attributes:
-        labels: int32 `(rows,)`, each within `[0, classes)`; or soft `(rows, classes)`.
+        labels: Integers `(rows,)`, each within `[0, classes)`; or soft `(rows, classes)`.
         is_label: bool `(rows,)`, False where the given label is none; or None if all are labels.
         is_ignored: bool `(rows,)`, True where the given label is `ignore_class`; or None.
     """
@@ -92,17 +92,17 @@ def read_indices(
             is_bad &= _takes_part(weight)
         if is_bad.any():
             raise ValueError(_bad_index(values, is_bad, classes, name))
+    if values is not None and ignore_class is None and weight is None:  # all are classes
+        return RowLabels(ops.cast(labels, engines.INDEX_DTYPE))
     is_class = ops.logical_and(labels >= 0, labels < classes)
+    if keras.backend.is_float_dtype(labels.dtype):
+        is_class = ops.logical_and(is_class, ops.equal(labels, ops.floor(labels)))
     is_ignored = None
     if ignore_class is not None:
         is_ignored = ops.equal(labels, ops.cast(ignore_class, labels.dtype))
-    if keras.backend.is_float_dtype(labels.dtype):
-        is_class = ops.logical_and(is_class, ops.equal(labels, ops.floor(labels)))
-    elif values is not None and ignore_class is None and weight is None:
-        return RowLabels(ops.cast(labels, "int32"))
     # Replaced before the cast: casting NaN or 1e20 to an integer is undefined.
     labels = ops.where(is_class, labels, ops.zeros_like(labels))
-    return RowLabels(ops.cast(labels, "int32"), is_class, is_ignored)
+    return RowLabels(ops.cast(labels, engines.INDEX_DTYPE), is_class, is_ignored)
 
 
 def read_soft(

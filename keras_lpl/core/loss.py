@@ -2,7 +2,7 @@
 
 import contextvars
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -202,7 +202,7 @@ class ClassificationLoss(keras.losses.Loss):
                 need
                 for need in NEEDS
                 if need in what
-                and getattr(samples if need == "features" else context, need) is None
+                and _is_lacking(getattr(samples if need == "features" else context, need))
             ]
             if lacking:
                 raise ValueError(
@@ -236,6 +236,10 @@ class ClassificationLoss(keras.losses.Loss):
             **super().get_config(),
             "dtype": self.dtype,  # Keras leaves it out
         }
+
+
+def _is_lacking(state):
+    return state is None or (isinstance(state, Mapping) and not state)
 
 
 def refuse_multi_label(who: str) -> ValueError:

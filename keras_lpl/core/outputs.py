@@ -135,7 +135,7 @@ def read_output(
     rows = ops.shape(logits)[0]
     problem = None
     if form.num_problems is not None:
-        problem = ops.mod(ops.arange(rows, dtype="int32"), form.num_problems)
+        problem = ops.mod(ops.arange(rows, dtype=engines.INDEX_DTYPE), form.num_problems)
     return Samples(
         # NaN times 0 is still NaN, so such rows must not stay.
         logits=ops.where(is_finite[:, None], logits, 0.0),

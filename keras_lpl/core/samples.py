@@ -9,6 +9,8 @@ import dataclasses
 import math
 from typing import Any
 
+import keras
+import numpy as np
 from keras import ops
 
 from keras_lpl import engines
@@ -26,7 +28,7 @@ class Samples:
 
     Attributes:
         logits: `(rows, classes)`, float32 or float64, finite: rows that were not are zeros.
-        labels: int32 `(rows,)`, or soft `(rows, classes)`. Use the methods below, which know both.
+        labels: Integers `(rows,)`, or soft `(rows, classes)`. The methods below know both.
         weight: `(rows,)`, at least 0. Rows of weight 0 take no part in any class mean: those that
             are masked, ignored or weighted 0, and those whose label is no class or whose logits
             are not finite.
@@ -35,7 +37,7 @@ class Samples:
         is_bad: bool `(rows,)`, rows whose loss is NaN: their label is no class, or their logits
             are not finite.
         is_counted: bool `(rows,)`, False for masked and ignored rows; None if there are none.
-        problem: int32 `(rows,)`, the problem that a row belongs to; None if there is only one.
+        problem: Integers `(rows,)`, the problem that a row belongs to; None if there is only one.
         num_problems: Number of problems, or None if there is only one.
         features: `(rows, features)`, the input of the model's last layer; None if nobody asked for
             it. Gradients flow.
@@ -68,7 +70,14 @@ class Samples:
         """Share of each class in a row, `(rows, classes)`: one-hot, or the soft labels."""
         if self.has_soft_labels:
             return self.labels
-        return ops.one_hot(self.labels, self.num_classes, dtype=self.logits.dtype)
+        # Keras's `one_hot` looks at the values on PyTorch, and the device has to wait.
+        return ops.cast(self.is_own_class, self.logits.dtype)
+
+    @property
+    def is_own_class(self) -> Tensor:
+        """True in the column of each row's class, bool `(rows, classes)`; of class indices only."""
+        columns = ops.arange(self.num_classes, dtype=engines.INDEX_DTYPE)
+        return ops.equal(self.labels[:, None], columns)
 
     @property
     def shape_by_class(self) -> tuple[int, ...]:
@@ -79,7 +88,7 @@ class Samples:
 
     @property
     def group(self) -> Tensor:
-        """Index of a row's class among the classes of all problems, int32 `(rows,)`.
+        """Index of a row's class among the classes of all problems, integers `(rows,)`.
 
         Of class indices only: a soft label has no single class.
         """
@@ -140,7 +149,11 @@ class Samples:
 
     def _by_class(self, x):
         """`x` in the precision of the logits, with one entry for each class of each problem."""
-        x = ops.cast(ops.convert_to_tensor(x), self.logits.dtype)
+        dtype = self.logits.dtype
+        if isinstance(x, np.ndarray):
+            x = ops.convert_to_tensor(x.astype(keras.backend.standardize_dtype(dtype)))
+        else:
+            x = ops.cast(ops.convert_to_tensor(x), dtype)
         if self.num_problems is not None and tuple(x.shape[:2]) != self.shape_by_class:
             x = ops.broadcast_to(x, self.shape_by_class)
         return x
@@ -162,9 +175,7 @@ class Samples:
             total = self._sum_of_soft(x)
         else:
             weighted = ops.cast(self.weight, x.dtype)[:, None] * x
-            total = ops.segment_sum(
-                weighted, self.group, num_segments=math.prod(self.shape_by_class)
-            )
+            total = engines.sum_of_groups(weighted, self.group, math.prod(self.shape_by_class))
         columns = () if is_flat else (x.shape[-1],)
         return ops.reshape(total, (*self.shape_by_class, *columns))
 

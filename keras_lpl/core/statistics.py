@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.numerics import divide_or_zero
 from keras_lpl.core.samples import Samples
@@ -120,7 +121,7 @@ def confidence_sums(samples: Samples) -> tuple[Tensor, Tensor]:
     logits = ops.stop_gradient(samples.logits)
     probability = ops.softmax(logits, axis=-1)
     if not samples.has_soft_labels:
-        of_label = ops.take_along_axis(probability, samples.labels[:, None], axis=-1)
+        of_label = engines.own_entries(probability, samples.labels)
         both = ops.concatenate([of_label, ops.ones_like(of_label)], axis=-1)
         both = samples.sum_by_class(both)
         return both[..., 0], both[..., 1]

@@ -2,6 +2,8 @@
 
     concrete           values of a tensor as a NumPy array, or None while code is traced
     take_rows          some rows of a tensor or a variable
+    own_entries        one entry of each row
+    sum_of_groups      sums of the rows of each group
     add_to_rows        adds to some rows of a variable, in its own memory where possible
     add_product        `x + left @ right`
     stack_rows         arrays whose rows are computed one after the other
@@ -20,6 +22,7 @@ if _backend == "jax":
     from keras_lpl.engines.jax import (
         BATCH_NORM_DTYPES,
         COMPUTES_CHANNELS_FIRST,
+        INDEX_DTYPE,
         add_product,
         add_to_rows,
         batch_norm,
@@ -28,8 +31,10 @@ if _backend == "jax":
         compiled_ways,
         compiles,
         concrete,
+        own_entries,
         shift_of_classes,
         stack_rows,
+        sum_of_groups,
         take_rows,
         value_and_gradient,
     )
@@ -37,6 +42,7 @@ elif _backend == "tensorflow":
     from keras_lpl.engines.tensorflow import (
         BATCH_NORM_DTYPES,
         COMPUTES_CHANNELS_FIRST,
+        INDEX_DTYPE,
         add_product,
         add_to_rows,
         batch_norm,
@@ -45,8 +51,10 @@ elif _backend == "tensorflow":
         compiled_ways,
         compiles,
         concrete,
+        own_entries,
         shift_of_classes,
         stack_rows,
+        sum_of_groups,
         take_rows,
         value_and_gradient,
     )
@@ -54,6 +62,7 @@ elif _backend == "torch":
     from keras_lpl.engines.torch import (
         BATCH_NORM_DTYPES,
         COMPUTES_CHANNELS_FIRST,
+        INDEX_DTYPE,
         add_product,
         add_to_rows,
         batch_norm,
@@ -62,8 +71,10 @@ elif _backend == "torch":
         compiled_ways,
         compiles,
         concrete,
+        own_entries,
         shift_of_classes,
         stack_rows,
+        sum_of_groups,
         take_rows,
         value_and_gradient,
     )
@@ -76,6 +87,7 @@ else:
 __all__ = [
     "BATCH_NORM_DTYPES",
     "COMPUTES_CHANNELS_FIRST",
+    "INDEX_DTYPE",
     "add_product",
     "add_to_rows",
     "batch_norm",
@@ -84,8 +96,10 @@ __all__ = [
     "compiled_ways",
     "compiles",
     "concrete",
+    "own_entries",
     "shift_of_classes",
     "stack_rows",
+    "sum_of_groups",
     "take_rows",
     "value_and_gradient",
 ]

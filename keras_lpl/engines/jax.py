@@ -12,6 +12,7 @@ from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes
 
 COMPUTES_CHANNELS_FIRST = False
+INDEX_DTYPE = "int32"
 BATCH_NORM_DTYPES: tuple[str, ...] = ()
 
 
@@ -25,6 +26,16 @@ def concrete(tensor: Tensor) -> np.ndarray | None:
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
+
+
+def own_entries(x: Tensor, columns: Tensor) -> Tensor:
+    """`x[i, columns[i]]` of each row, `(rows, 1)`."""
+    return ops.take_along_axis(x, columns[:, None], axis=-1)
+
+
+def sum_of_groups(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Sums of the rows of each group, `(num_groups, columns)` or `(num_groups,)`."""
+    return ops.segment_sum(x, group, num_segments=num_groups)
 
 
 def add_product(x: Tensor | None, left: Tensor, right: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._torch_ascent import shift_of_classes  # noqa: F401
 
 COMPUTES_CHANNELS_FIRST = True
+INDEX_DTYPE = "int64"  # what its operations take
 BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -30,6 +31,16 @@ def concrete(tensor: Tensor) -> np.ndarray | None:
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
+
+
+def own_entries(x: Tensor, columns: Tensor) -> Tensor:
+    """`x[i, columns[i]]` of each row, `(rows, 1)`. Keras takes nine operations for it."""
+    return x.gather(1, columns[:, None].long())
+
+
+def sum_of_groups(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Sums of the rows of each group, `(num_groups, ...)`. Keras takes thirteen operations."""
+    return x.new_zeros((num_groups, *x.shape[1:])).index_add(0, group, x)
 
 
 def add_product(x: Tensor | None, left: Tensor, right: Tensor) -> Tensor:

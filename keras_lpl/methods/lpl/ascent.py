@@ -79,18 +79,16 @@ def one_step(
     rate = ops.cast(direction, samples.logits.dtype) * ops.cast(bound, samples.logits.dtype)
     if samples.has_soft_labels:
         return _soft_steps(samples, rate, 1, normalize_gradient)
-    classes = samples.num_classes
-    is_own = ops.equal(samples.labels[:, None], ops.arange(classes, dtype="int32"))
+    is_own = samples.is_own_class
     others = ops.where(is_own, 0.0, ops.softmax(samples.logits, axis=-1))
     # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
     gradient = ops.where(is_own, -ops.sum(others, axis=-1, keepdims=True), others)
     group, num_groups, rate = _groups(samples, rate)
     # Scaled, as the squares below would underflow; of the mean, as those of a sum would overflow.
     scale = SCALE if normalize_gradient else 1.0
-    total = ops.segment_sum(
-        gradient * (samples.weight * scale)[:, None], group, num_segments=num_groups
-    )
-    weight = ops.segment_sum(samples.weight, group, num_segments=num_groups)
+    weighted = gradient * (samples.weight * scale)[:, None]
+    total = engines.sum_of_groups(weighted, group, num_groups)
+    weight = engines.sum_of_groups(samples.weight, group, num_groups)
     mean = total * divide_or_zero(1.0, weight)[:, None]  # Eq. 16
     if normalize_gradient:
         rate = rate / ops.sqrt(ops.sum(mean * mean, axis=-1) + TINY)
