@@ -15,7 +15,14 @@ from timing import ratio, side_by_side
 import keras_lpl
 from keras_lpl import functional, perturbations, read_output
 
-LPL = {"threshold": 0.4, "delta_epsilon": 5.0, "head_scale": 0.6, "step_size": 0.1}  # K_c up to 50
+# The paper's loop, up to 50 steps.
+LPL = {
+    "bound": "ratio",
+    "threshold": 0.4,
+    "delta_epsilon": 5.0,
+    "head_scale": 0.6,
+    "step_size": 0.1,
+}
 
 
 def long_tail(classes, batch, seed=0):

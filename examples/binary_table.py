@@ -48,7 +48,7 @@ def methods(counts):
         "cross-entropy": (crossentropy, None),
         "class weights": (crossentropy, balanced),
         "logit adjustment": (keras_lpl.LogitAdjustmentLoss(counts), None),
-        "LA+LPL": (keras_lpl.LPLLoss(counts, logit_adjustment=1.0), None),
+        "LA+LPL": (keras_lpl.LPLLoss(counts), None),
     }
 
 

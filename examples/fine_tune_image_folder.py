@@ -64,7 +64,7 @@ def compile_model(model, learning_rate, class_counts):
     shots = [keras_lpl.metrics.ShotAccuracy(class_counts, shot) for shot in SHOTS]
     model.compile(
         keras.optimizers.Adam(learning_rate),
-        loss=keras_lpl.LPLLoss(class_counts, logit_adjustment=1.0),
+        loss=keras_lpl.LPLLoss(class_counts),
         # A group without classes has no accuracy.
         metrics=[keras_lpl.metrics.BalancedAccuracy(), *(shot for shot in shots if shot.classes)],
     )

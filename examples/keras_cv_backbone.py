@@ -89,7 +89,7 @@ def main():
     model = keras_lpl.LPLModel.from_model(classifier(x_train.shape[1:], len(class_counts)))
     model.compile(
         keras.optimizers.Adam(1e-3),
-        loss=keras_lpl.LPLLoss(class_counts, head_scale=0.6),
+        loss=keras_lpl.LPLLoss(class_counts),
         metrics=[keras_lpl.metrics.BalancedAccuracy()],
     )
     model.fit(

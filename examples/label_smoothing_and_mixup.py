@@ -38,7 +38,7 @@ LABELS = ("hard labels", "label smoothing", "MixUp")
 # The counts are those of the digits themselves: neither smoothing nor mixing makes a digit rarer.
 LOSSES = {
     "LPL": lambda class_counts: keras_lpl.LPLLoss(
-        class_counts, threshold=4, delta_epsilon=5.0, step_size=0.2, head_scale=0.6
+        class_counts, bound="ratio", threshold=4, delta_epsilon=5.0, step_size=0.2, head_scale=0.6
     ),
     "LA": keras_lpl.LogitAdjustmentLoss,
     "cross-entropy": lambda class_counts: keras_lpl.PerturbedCrossentropy([]),

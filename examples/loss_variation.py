@@ -43,7 +43,7 @@ METHODS = {
     "LPL by confidence": ("balanced", lambda counts: keras_lpl.LPLLoss(), False),
     "LPL by frequency": (
         "long-tailed",
-        lambda counts: keras_lpl.LPLLoss(counts, delta_epsilon=2.5, head_scale=0.2),
+        lambda counts: keras_lpl.LPLLoss(counts, bound="ratio", delta_epsilon=2.5, head_scale=0.2),
         False,
     ),
 }

@@ -150,7 +150,7 @@ def _one_sided(side):
 
 
 def _lpl(training):
-    return perturbations.LPL(training.class_counts, **training.lpl)
+    return perturbations.LPL(training.class_counts, bound="ratio", **training.lpl)
 
 
 def _isda(training):
@@ -184,10 +184,15 @@ def _class_balanced(base):
 METHODS = {
     "cross-entropy": Method(crossentropy),
     "logit adjustment": Method(lambda t: keras_lpl.LogitAdjustmentLoss(t.class_counts, t.tau)),
-    "LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, **t.lpl)),
-    "LA+LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, logit_adjustment=t.tau, **t.lpl)),
+    "LPL": Method(lambda t: keras_lpl.LPLLoss(t.class_counts, bound="ratio", **t.lpl)),
+    "LA+LPL": Method(
+        lambda t: keras_lpl.LPLLoss(t.class_counts, logit_adjustment=t.tau, bound="ratio", **t.lpl)
+    ),
+    "LPL, one step": Method(lambda t: keras_lpl.LPLLoss(t.class_counts)),
     "LPL, logarithmic": Method(
-        lambda t: keras_lpl.PerturbedCrossentropy([LogarithmicLPL(t.class_counts, **t.lpl)])
+        lambda t: keras_lpl.PerturbedCrossentropy(
+            [LogarithmicLPL(t.class_counts, bound="ratio", **t.lpl)]
+        )
     ),
     "LA of the head": Method(_one_sided("head")),
     "LA of the tail": Method(_one_sided("tail")),

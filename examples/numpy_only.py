@@ -36,8 +36,8 @@ def crossentropy(class_counts):
 METHODS = {  # loss, and how classes are drawn
     "cross-entropy": (crossentropy, None),
     "balanced batches": (crossentropy, "class_balanced"),
-    "LPL": (lambda counts: keras_lpl.LPLLoss(counts, head_scale=0.6), None),
-    "LA+LPL": (lambda counts: keras_lpl.LPLLoss(counts, logit_adjustment=1.0), None),
+    "LPL": (lambda counts: keras_lpl.LPLLoss(counts, bound="ratio", head_scale=0.6), None),
+    "LA+LPL": (lambda counts: keras_lpl.LPLLoss(counts), None),
 }
 
 

@@ -1,4 +1,4 @@
-"""Long-tailed digits: cross-entropy, logit adjustment, LPL and both together, or any other method.
+"""Long-tailed digits: cross-entropy, logit adjustment, LPL as in the paper and as by default.
 
     python examples/quickstart.py                 # or: make quickstart
     python examples/quickstart.py --seeds 5 --methods LPL LA+LPL LDAM-DRW
@@ -27,7 +27,7 @@ LPL = {"threshold": 4, "delta_epsilon": 5.0, "step_size": 0.1, "head_scale": 0.6
 IMBALANCE_FACTOR = 50
 BATCH_SIZE = 64
 MOST_IN_PICTURE = 6
-DEFAULT_METHODS = ("cross-entropy", "logit adjustment", "LPL", "LA+LPL")
+DEFAULT_METHODS = ("cross-entropy", "logit adjustment", "LPL", "LPL, one step")
 
 
 def run(name, seed, epochs, advance):

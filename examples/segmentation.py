@@ -59,7 +59,7 @@ def losses(counts):
         "logit adjustment, tau 0.3": keras_lpl.LogitAdjustmentLoss(
             counts, tau=0.3, ignore_class=UNLABELLED
         ),
-        "LA+LPL": keras_lpl.LPLLoss(counts, logit_adjustment=1.0, ignore_class=UNLABELLED),
+        "LA+LPL": keras_lpl.LPLLoss(counts, ignore_class=UNLABELLED),
     }
 
 

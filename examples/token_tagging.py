@@ -50,7 +50,7 @@ def losses(counts):
     return {
         "cross-entropy": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         "logit adjustment": keras_lpl.LogitAdjustmentLoss(counts),
-        "LA+LPL": keras_lpl.LPLLoss(counts, logit_adjustment=1.0),
+        "LA+LPL": keras_lpl.LPLLoss(counts),
     }
 
 

@@ -66,7 +66,7 @@ def main():
     model = keras_lpl.LPLModel.from_model(digits_network())
     model.compile(
         keras.optimizers.Adam(2e-3),
-        loss=keras_lpl.LPLLoss(class_counts, head_scale=0.6),
+        loss=keras_lpl.LPLLoss(class_counts),
         metrics=[keras_lpl.metrics.BalancedAccuracy()],
     )
     model.fit(

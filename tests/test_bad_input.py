@@ -29,9 +29,19 @@ ARGUMENTS = {
     "infinite": (lambda: LPLLoss(COUNTS, delta_epsilon=np.inf), "finite.*Received"),
     "true": (lambda: LPLLoss(step_size=True), "`step_size`.*Received: step_size=True"),
     "threshold word": (lambda: LPLLoss(threshold="median"), "`threshold` must be one of.*median"),
-    "mean of frequency": (lambda: LPLLoss(COUNTS, threshold="mean"), "share of the classes"),
-    "threshold beyond C": (lambda: LPLLoss(COUNTS, threshold=4), "`threshold`.*at most 3.*=4"),
-    "threshold 1.5": (lambda: LPLLoss(COUNTS, threshold=1.5), "whole number.*Received"),
+    "mean of frequency": (
+        lambda: LPLLoss(COUNTS, threshold="mean", bound="ratio"),
+        "share of the classes",
+    ),
+    "threshold beyond C": (
+        lambda: LPLLoss(COUNTS, threshold=4, bound="ratio"),
+        "`threshold`.*at most 3.*=4",
+    ),
+    "threshold 1.5": (
+        lambda: LPLLoss(COUNTS, threshold=1.5, bound="ratio"),
+        "whole number.*Received",
+    ),
+    "no threshold": (lambda: LPLLoss(COUNTS, threshold=0.4), "pass `bound='ratio'`.*threshold=0.4"),
     "negative threshold": (lambda: LPLLoss(threshold=-1), "`threshold`.*Received"),
     "head_scale": (lambda: LPLLoss(head_scale=0.5), "only `split='frequency'` has a head"),
     "tau": (lambda: LogitAdjustmentLoss(COUNTS, tau=-1), "`tau`.*Received: tau=-1"),
@@ -88,26 +98,46 @@ def test_counts_of_another_number_of_classes(loss):
 
 def test_defaults_are_those_of_the_table():
     """The table in `LPLLoss`'s docstring."""
+    ratio = {"class_counts": COUNTS, "bound": "ratio"}
     rows = [
-        ({}, ("confidence", "mean", 0.2, 0.2, 0.02)),
-        ({"delta_epsilon": 0}, ("confidence", "mean", 0.2, 0.0, 0.02)),
-        ({"class_counts": COUNTS}, ("frequency", 0.4, 0.0, 2.5, 0.1)),
-        ({"class_counts": COUNTS, "delta_epsilon": 0}, ("frequency", 0.4, 1.5, 0.0, 0.1)),
-        ({"class_counts": COUNTS, "logit_adjustment": 0.5}, ("frequency", 0.4, 0.0, 1.5, 0.1)),
+        ({"class_counts": COUNTS}, (None, 0.0, 2.0, "one")),
+        (ratio, (0.4, 0.0, 2.5, 0.1)),
+        (ratio | {"delta_epsilon": 0}, (0.4, 1.5, 0.0, 0.1)),
+        ({}, ("mean", 0.2, 0.2, 0.02)),
+        ({"delta_epsilon": 0}, ("mean", 0.2, 0.0, 0.02)),
     ]
-    names = ("split", "threshold", "epsilon", "delta_epsilon", "step_size")
     documented = [
-        [cell.strip() for cell in line.strip().strip("|").split("|")[1:]]
+        [cell.strip().strip('"') for cell in line.strip().strip("|").split("|")[2:]]
         for line in LPLLoss.__doc__.splitlines()
-        if line.strip().startswith(("| mean,", "| frequency,"))
+        if line.strip().startswith(("| default", "| mean,", "| frequency,"))
     ]
     assert len(documented) == len(rows)
     for (arguments, expected), cells in zip(rows, documented, strict=True):
         config = LPLLoss(**arguments).get_config()
-        assert tuple(config[name] for name in names) == expected
-        values = [cell.replace(" (given)", "").strip('"') for cell in cells]
-        for value, cell in zip(expected, values, strict=True):
-            assert cell == value if isinstance(value, str) else float(cell) == value
+        step = "one" if config["num_steps"] == 1 else config["step_size"]
+        names = ("threshold", "epsilon", "delta_epsilon")
+        assert (*(config[name] for name in names), step) == expected
+        for value, cell in zip(expected, cells, strict=True):
+            assert cell == {None: "none"}.get(value, value) or float(cell.split(";")[0]) == value
+    on_la = LPLLoss(COUNTS, bound="ratio", logit_adjustment=0.5).get_config()
+    assert on_la["delta_epsilon"] == 1.5
+
+
+def test_default_with_counts_is_adjusted_and_follows_the_confidence():
+    config = LPLLoss(COUNTS).get_config()
+    assert (config["logit_adjustment"], config["bound"]) == (1.0, "logarithmic")
+    assert (config["confidence_power"], config["num_steps"]) == (8.0, 1)
+    for paper in (LPLLoss(COUNTS, bound="ratio"), LPLLoss(COUNTS, split="confidence"), LPLLoss()):
+        config = paper.get_config()
+        assert (config["logit_adjustment"], config["bound"]) == (0.0, "ratio")
+        assert config["confidence_power"] == 0
+
+
+@pytest.mark.parametrize("make", [LPLLoss, keras_lpl.perturbations.LPL])
+def test_configs_of_version_0_1_mean_the_ratio_bound(make):
+    config = make(COUNTS, bound="ratio", threshold=0.4, delta_epsilon=2.5).get_config()
+    old = {k: config[k] for k in config if k not in ("bound", "confidence_power", "num_steps")}
+    assert make.from_config(old).get_config() == config
 
 
 def test_bounds_by_confidence_are_the_same_on_adjusted_logits():

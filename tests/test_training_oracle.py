@@ -87,8 +87,22 @@ def with_adjustment(confidence, seen):
     return np.log(np.array(COUNTS) / np.sum(COUNTS)), *by_frequency(confidence, seen)[1:]
 
 
-FREQUENCY = {"threshold": 2, "epsilon": 0.0, "delta_epsilon": 1.5, "head_scale": 0.6}
+def by_default(confidence, seen):
+    """The default with counts: one step on adjusted logits, of 2 |log N_c - mean log N| q_c^8."""
+    direction, bound = reference.split_and_bound_by_log_frequency(COUNTS, 2.0)
+    shift = np.log(np.array(COUNTS) / np.sum(COUNTS))
+    return shift, direction, np.ones(CLASSES, int), bound * confidence**8
+
+
+FREQUENCY = {
+    "bound": "ratio",
+    "threshold": 2,
+    "epsilon": 0.0,
+    "delta_epsilon": 1.5,
+    "head_scale": 0.6,
+}
 CASES = {
+    "default": (by_default, {"class_counts": COUNTS}),
     "confidence": (by_confidence, {"epsilon": 0.42, "delta_epsilon": 0.0, "step_size": 0.1}),
     "frequency": (by_frequency, {"class_counts": COUNTS, **FREQUENCY}),
     "la+lpl": (

@@ -20,7 +20,7 @@ def reweighting(**arguments):
 def losses_of():
     return {
         "keras": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        "lpl": keras_lpl.LPLLoss(COUNTS),
+        "lpl": keras_lpl.LPLLoss(COUNTS, bound="ratio"),
         "mean": keras_lpl.LogitAdjustmentLoss(COUNTS, reduction="mean_with_sample_weight"),
     }
 

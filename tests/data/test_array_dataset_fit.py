@@ -146,6 +146,8 @@ def zip_batches(dataset):
     "dtype", ["bool", "int8", "int16", "uint8", "uint16", "uint32", "uint64", "float16", "float64"]
 )
 def test_labels_of_every_type_reach_the_loss(dtype):
+    if dtype == "uint64" and keras.config.backend() == "torch":
+        pytest.skip("Keras takes no uint64 on PyTorch")
     labels = Y % 2 if dtype == "bool" else Y
     weights = []
     for y in (labels.astype("int32"), labels.astype(dtype)):

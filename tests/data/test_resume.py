@@ -86,6 +86,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, case):
     arguments = CASES[case]
+    if "steps_per_execution" in arguments and keras.config.backend() == "torch":
+        pytest.skip("Keras takes one batch a call on PyTorch")
     expected, whole = script(tmp_path / "whole", **arguments)
     for at in ((3, None), (4, 0)):
         weights, dataset = resumed(tmp_path / str(at), at, **arguments)

@@ -37,7 +37,7 @@ def test_losses_leave_out_unlabelled_pixels():
 
 
 def test_token_tagging(capsys):
-    results = token_tagging.main(["--sentences", "64", "--epochs", "1", "--seeds", "1"])
+    results = token_tagging.main(["--sentences", "300", "--epochs", "1", "--seeds", "1"])
     assert list(results) == ["cross-entropy", "logit adjustment", "LA+LPL"]
     assert all(runs.shape == (1, 2) for runs in results.values())
     assert "precision" in capsys.readouterr().out

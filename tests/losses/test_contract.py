@@ -63,13 +63,19 @@ def _lpl_case(name, split, tau=0.0, normalize_gradient=True, is_variant=False, *
             split=split,
             logit_adjustment=tau,
             normalize_gradient=normalize_gradient,
+            bound="ratio",
             **settings,
             **keywords,
         )
 
     def reduces(counts, **keywords):
         return keras_lpl.LPLLoss(
-            class_counts=counts, split=split, epsilon=0.0, delta_epsilon=0.0, **keywords
+            class_counts=counts,
+            split=split,
+            epsilon=0.0,
+            delta_epsilon=0.0,
+            bound="ratio",
+            **keywords,
         )
 
     oracle = _lpl_oracle(split, tau, normalize_gradient, **settings)

@@ -23,8 +23,9 @@ def losses():
     """Makers of losses, by name."""
     return {
         "lpl-confidence": lambda: keras_lpl.LPLLoss(),
-        "lpl-frequency": lambda: keras_lpl.LPLLoss(COUNTS),
-        "la+lpl": lambda: keras_lpl.LPLLoss(COUNTS, logit_adjustment=1.0),
+        "lpl-frequency": lambda: keras_lpl.LPLLoss(COUNTS, bound="ratio"),
+        "lpl-default": lambda: keras_lpl.LPLLoss(COUNTS),
+        "la+lpl": lambda: keras_lpl.LPLLoss(COUNTS, logit_adjustment=1.0, bound="ratio"),
         "la": lambda: keras_lpl.LogitAdjustmentLoss(COUNTS),
     }
 
@@ -63,7 +64,9 @@ def test_fit_learns_and_validation_is_plain_crossentropy(loss):
 
 def test_training_loss_is_that_of_perturbed_logits():
     x, y = helpers.data()
-    model = compiled_lpl(loss=keras_lpl.LPLLoss(COUNTS), optimizer=keras.optimizers.SGD(0.0))
+    model = compiled_lpl(
+        loss=keras_lpl.LPLLoss(COUNTS, bound="ratio"), optimizer=keras.optimizers.SGD(0.0)
+    )
     logits = model.predict(x, verbose=0)
     direction = reference.split_by_frequency(COUNTS, 0.4)
     steps = reference.num_steps(reference.bound_by_frequency(COUNTS, 0.4, 0.0, 2.5), 0.1)

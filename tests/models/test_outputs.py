@@ -80,7 +80,8 @@ def plain_loss(output):
 
 
 LOSSES = {
-    "lpl by frequency": lambda c, **k: keras_lpl.LPLLoss(c, **k),
+    "lpl by default": lambda c, **k: keras_lpl.LPLLoss(c, **k),
+    "lpl by frequency": lambda c, **k: keras_lpl.LPLLoss(c, bound="ratio", **k),
     "lpl by confidence": lambda c, **k: keras_lpl.LPLLoss(**k),
     "la": lambda c, **k: keras_lpl.LogitAdjustmentLoss(c, **k),
     "isda": lambda c, **k: keras_lpl.ISDALoss(**k),

@@ -36,7 +36,7 @@ def ldam(labels, logits):
 
 MINE = {
     la: lambda: LogitAdjustment(COUNTS),
-    lpl: lambda: LPL(COUNTS, threshold=0.4, epsilon=0.1, delta_epsilon=1.0, step_size=0.1),
+    lpl: lambda: LPL(COUNTS, None, 0.4, 0.1, 1.0, 0.1, bound="ratio"),
     isda: lambda: ISDA(0.5, schedule=None, covariance="diagonal"),
     ldam: lambda: LDAM(COUNTS, scale=3.0),
 }

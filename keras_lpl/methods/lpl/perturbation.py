@@ -47,7 +47,14 @@ DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
         "delta_epsilon": 2.5,
         "step_size": 0.1,
     },
+    ("frequency", "logarithmic"): {
+        "threshold": None,
+        "epsilon": 0.0,
+        "delta_epsilon": 2.0,
+        "step_size": None,  # one step
+    },
 }
+CONFIDENCE_POWER = 8.0
 
 
 @register
@@ -74,8 +81,8 @@ class LPL(Perturbation):
         step_size: float | None = None,
         head_scale: float = 1.0,
         normalize_gradient: bool = True,
-        bound: str = "ratio",
-        confidence_power: float = 0.0,
+        bound: str | None = None,
+        confidence_power: float | None = None,
         num_steps: int | None = None,
     ) -> None:
         self.class_counts = None if class_counts is None else checks.class_counts(class_counts)
@@ -87,6 +94,8 @@ class LPL(Perturbation):
                 "`split='frequency'` sorts classes by their training counts: pass `class_counts` "
                 "(see `keras_lpl.data.class_counts`). Received: class_counts=None"
             )
+        if bound is None:
+            bound = "logarithmic" if split == "frequency" else "ratio"
         self.bound = checks.one_of(bound, "bound", BOUNDS)
         if self.bound == "logarithmic" and self.split != "frequency":
             raise ValueError(
@@ -95,6 +104,8 @@ class LPL(Perturbation):
                 f"split={self.split!r}"
             )
         self._set_sizes(threshold, epsilon, delta_epsilon, step_size, num_steps)
+        if confidence_power is None:
+            confidence_power = CONFIDENCE_POWER if self.bound == "logarithmic" else 0.0
         self.confidence_power = checks.number(confidence_power, "confidence_power", minimum=0)
         self.head_scale = checks.number(head_scale, "head_scale", minimum=0)
         if split == "confidence" and head_scale != 1:
@@ -126,14 +137,14 @@ class LPL(Perturbation):
             )
         if is_logarithmic and threshold is not None:
             raise ValueError(
-                "`bound='logarithmic'` splits classes at the geometric mean of their counts, and "
-                f"takes no `threshold`. Received: threshold={threshold!r}"
+                "`bound='logarithmic'`, the default with counts, splits classes at the geometric "
+                "mean of their counts and takes no `threshold`. Leave it out, or pass "
+                f"`bound='ratio'`, the paper's. Received: threshold={threshold!r}"
             )
         if is_logarithmic and num_steps is None and step_size is None:
             num_steps = 1
-        defaults = DEFAULTS[self.split, "fixed" if delta_epsilon == 0 else "varied"]
-        if is_logarithmic:
-            defaults = {**defaults, "threshold": None, "epsilon": 0.0, "delta_epsilon": 1.0}
+        kind = "fixed" if delta_epsilon == 0 else "varied"
+        defaults = DEFAULTS[self.split, "logarithmic" if is_logarithmic else kind]
         given = {
             "threshold": threshold,
             "epsilon": epsilon,
@@ -239,6 +250,11 @@ class LPL(Perturbation):
                 f"{MOST_STEPS} is the most. Choose a larger `step_size`, or `num_steps=1`. "
                 f"Received: step_size={self.step_size:g} with a bound of up to {largest:g}"
             )
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LPL":
+        """The perturbation of a config; version 0.1 saved no `bound`, and meant the ratio."""
+        return cls(**{"bound": "ratio", **config})
 
     def get_config(self) -> dict[str, Any]:
         return {
