@@ -40,9 +40,9 @@ def main():
 
 
 def _run(arguments):
+    from common import environment
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from common import environment
     from examples.study import runs
 
     cells = runs.load_recipe(arguments.recipe)

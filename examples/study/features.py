@@ -11,19 +11,20 @@ import numpy as np
 
 COMPONENTS = 128
 MEAN_AND_SCALE = 127.0, 128.0
+IMAGES_OF_PART = 500
 
 
-def compute(source, target, size=64, batch=64, report=print):
+def compute(source, target, size=128, batch=16, report=print):
     """Writes the features of all images of `source` to `target`.
 
-    Batches that are done lie in a folder beside `target`, so that a run that was stopped goes on.
+    Parts that are done lie in a folder beside `target`, so that a run that was stopped goes on.
 
     Args:
         source: An `.npz` with `x_train`, `y_train`, `x_test`, `y_test`; images are uint8.
         target: The `.npz` to write: the pooled features after projection on their principal
             components, with the labels.
         size: Side that images are resized to.
-        batch: Images at a time.
+        batch: Images at a time: few, so that a layer's values stay in the processor's cache.
         report: Called with a line of text now and then.
     """
     target = Path(target)
@@ -35,13 +36,17 @@ def compute(source, target, size=64, batch=64, report=print):
     for split in ("test", "train"):
         images = arrays[f"x_{split}"]
         pooled = []
-        for start in range(0, len(images), batch):
+        for start in range(0, len(images), IMAGES_OF_PART):
             path = parts / f"{split}_{size}_{start:06d}.npy"
             if not path.exists():
-                write_whole(path, _pooled(network, images[start : start + batch], size), np.save)
+                part = images[start : start + IMAGES_OF_PART]
+                batches = [part[i : i + batch] for i in range(0, len(part), batch)]
+                done = np.concatenate([_pooled(network, images, size) for images in batches])
+                write_whole(path, done, np.save)
             pooled.append(np.load(path))
-            if start // batch % 20 == 0:
-                report(f"{Path(source).stem} {split}: {start} of {len(images)} images")
+            report(
+                f"{Path(source).stem} {split}: {start + len(pooled[-1])} of {len(images)} images"
+            )
         arrays[f"x_{split}"] = np.concatenate(pooled)
     arrays["x_train"], arrays["x_test"] = project(arrays["x_train"], arrays["x_test"])
     write_whole(target, arrays, lambda file, arrays: np.savez(file, **arrays))

