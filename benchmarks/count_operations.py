@@ -82,13 +82,14 @@ def count(step):
 
 def fill(page, content):
     """Puts the counts of all versions into the table of the page."""
-    names = dict.fromkeys(name for version in content.values() for name in version["rows"])
+    versions = content["rows"]
+    names = dict.fromkeys(name for rows in versions.values() for name in rows)
     rows = []
     for name in names:
-        of_versions = [version["rows"].get(name) for version in content.values()]
+        of_versions = [of_version.get(name) for of_version in versions.values()]
         cells = [row and f"{row['operations']} / {row['copies']}" for row in of_versions]
         rows.append([name, *(cell or "-" for cell in cells)])
-    table = markdown_table(["operations / copies to the host", *content], rows)
+    table = markdown_table(["operations / copies to the host", *versions], rows)
     begin, end = "<!-- operations -->", "<!-- end of operations -->"
     pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
     page.write_text(pattern.sub(f"{begin}\n\n{table}\n\n{end}", page.read_text()))
@@ -120,8 +121,9 @@ def main():
     for name, row in rows.items():
         print(f"{version}  {name:<34} {row['operations']:>5} operations {row['copies']:>3} copies")
     if options.out:
-        content = json.loads(options.out.read_text()) if options.out.exists() else {}
-        content[version] = {"rows": rows, "environment": environment()}
+        content = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
+        content["rows"][version] = rows
+        content["environment"] = environment()
         write_json(options.out, content)
         if options.page:
             fill(options.page, content)

@@ -5,8 +5,8 @@
     python examples/tune.py --trials 40     # goes on: trials that are done are not repeated
 
 Four parameters matter: how far classes are pushed (`delta_epsilon`), how much less the head is
-(`head_scale`), which share of the classes is the head (`threshold`), and how much logit adjustment
-comes first (`logit_adjustment`, lambda of LA+LPL). The first trial takes the loss's defaults, the
+(`head_scale`), how much of a class must be learnt before it is pushed (`confidence_power`), and how
+much logit adjustment comes first (`logit_adjustment`, lambda of LA+LPL). The first trial takes the loss's defaults, the
 others are drawn. The score is the balanced accuracy on a held-out part of the training set.
 
 Held-out tails are tiny: of the rarest digit there are two images, one to train on and one to hold
@@ -35,12 +35,12 @@ BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 HELD_OUT = 0.3
 
-# Values to try, around the paper's grids for long tails. The defaults are those of `LPLLoss`.
+# The defaults are those of `LPLLoss`.
 SPACE = {
-    "delta_epsilon": {"values": [1.0, 1.5, 2.5, 3.5, 5.0], "default": 2.5},
+    "delta_epsilon": {"values": [0.5, 1.0, 2.0, 3.0, 4.0], "default": 2.0},
     "head_scale": {"values": [0.2, 0.6, 1.0], "default": 1.0},
-    "threshold": {"values": [0.2, 0.3, 0.4, 0.5, 0.6], "default": 0.4},
-    "logit_adjustment": {"values": [0.0, 0.5, 1.0, 1.5], "default": 0.0},
+    "confidence_power": {"values": [0.0, 2.0, 4.0, 8.0, 16.0], "default": 8.0},
+    "logit_adjustment": {"values": [0.5, 1.0, 1.5, 2.0], "default": 1.0},
 }
 
 

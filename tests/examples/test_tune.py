@@ -59,7 +59,7 @@ def test_searches_goes_on_and_then_tests(example, monkeypatch, tmp_path, capsys)
         "logit adjustment",
     ]
     said = capsys.readouterr().out
-    assert said.rindex(f"    threshold={best['threshold']}") < said.rindex("On the test set")
+    assert said.rindex(f"    head_scale={best['head_scale']}") < said.rindex("On the test set")
 
     # Of 371 images, a search trains on those that are not held out; a test on all.
     (x, _), (x_test, _) = keras_lpl.data.load("digits", imbalance_factor=50)
