@@ -32,6 +32,7 @@ def main():
     run.add_argument("--seeds-at-once", type=int, default=10, help="fewer need less memory")
     run.add_argument("--results", type=Path, default=Path("results/study"))
     report = commands.add_parser("report", help="tables and pictures")
+    report.add_argument("--recipe", type=Path, default=HERE / "study.toml")
     report.add_argument("--results", type=Path, default=Path("results/study"))
     features = commands.add_parser("features", help="features of images")
     features.add_argument("images", type=Path, nargs="+", help="cifar10.npz, cifar100.npz")
@@ -72,9 +73,9 @@ def _run(arguments):
 
 
 def _report(arguments):
-    from examples.study import report
+    from examples.study import tables
 
-    report.write(arguments.results)
+    tables.write(arguments.results, arguments.recipe)
 
 
 def _features(arguments):

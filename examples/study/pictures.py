@@ -26,29 +26,34 @@ def gains(cells, row=None, other="LA, chosen"):
     from examples.study import report
 
     row = row or f"{report.SELF_SETTING}, kappa 2 power 8"
+    names = list(dict.fromkeys(cell.set for cell in cells))[::-1]
     regimes = [regime for regime in COLORS if any(cell.regime == regime for cell in cells)]
-    cells = [cell for regime in regimes for cell in cells if cell.regime == regime][::-1]
-    figure, axes = plt.subplots(figsize=(7.5, 1 + 0.24 * len(cells)))
-    heights = np.arange(len(cells))
-    mine, theirs = (report.compare(cells, name, report.BASE) for name in (row, other))
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.scatter(theirs[:, 0], heights, marker="D", s=18, color=GRAY, label="LA, tau by search")
-    for regime in regimes:
-        which = np.array([cell.regime == regime for cell in cells])
-        axes.errorbar(
-            mine[which, 0],
-            heights[which],
-            xerr=mine[which, 1],
-            fmt="o",
-            color=COLORS[regime],
-            markersize=5,
-            label=f"LA + LPL, no search, {regime}",
+    size = 2 + 2.8 * len(regimes), 1.6 + 0.24 * len(names)
+    figure, panels = plt.subplots(1, len(regimes), figsize=size, sharey=True, squeeze=False)
+    for axes, regime in zip(panels[0], regimes, strict=True):
+        part = [cell for cell in cells if cell.regime == regime]
+        heights = np.array([names.index(cell.set) for cell in part])
+        mine, theirs = (report.compare(part, name, report.BASE) for name in (row, other))
+        axes.axvline(0, color="black", linewidth=0.8)
+        points = axes.scatter(theirs[:, 0], heights, marker="D", s=18, color=GRAY)
+        color = COLORS[regime]
+        bars = axes.errorbar(
+            mine[:, 0], heights, xerr=mine[:, 1], fmt="o", color=color, markersize=5
         )
-    axes.set_yticks(heights, [cell.set for cell in cells], fontsize=8)
-    axes.set_ylim(-1, len(cells))
-    axes.set_xlabel("balanced accuracy, points above logit adjustment (tau 1)")
-    axes.legend(fontsize=8, loc="best", framealpha=0.9)
-    axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(
+            [bars, points],
+            ["LA + LPL, no search", "LA, tau by search"],
+            title=regime.capitalize(),
+            fontsize=8,
+            frameon=False,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+        )
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_yticks(range(len(names)), names, fontsize=8)
+    panels[0, 0].set_ylim(-0.7, len(names) - 0.3)
+    figure.supxlabel("balanced accuracy, points above logit adjustment (tau 1)", fontsize=10)
+    figure.tight_layout()
     return figure
 
 
@@ -59,18 +64,30 @@ def trade(cells):
     from examples.study import report
 
     figure, axes = plt.subplots(figsize=(7.5, 5))
-    rows = [r for r in report.MAIN_ROWS if all(report._has(cell, r) for cell in cells)]
-    rows += ["LA, tau 2", "LA + LPL, kappa 2"]
-    for row in rows:
-        if not all(report._has(cell, row) for cell in cells):
-            continue
-        head, tail = (
+    rows = [*report.MAIN_ROWS, "LA, tau 2", "LA + LPL, kappa 2"]
+    rows = [row for row in rows if all(cell.has(row) for cell in cells)]
+    points = {
+        row: [
             report.compare(cells, row, "cross-entropy", f"{part}_accuracy")[:, 0].mean()
             for part in ("head", "tail")
+        ]
+        for row in rows
+    }
+    # Names stand in a column, in the order of their points.
+    ordered = sorted(rows, key=lambda row: points[row][1])
+    for row, height in zip(ordered, np.linspace(0.02, 0.98, len(rows)), strict=True):
+        color = "#b3243b" if "LPL" in row else "0.35"
+        axes.scatter(*points[row], color=color, s=30, zorder=3)
+        axes.annotate(
+            row,
+            points[row],
+            xytext=(1.04, height),
+            textcoords="axes fraction",
+            fontsize=8,
+            color=color,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.4, "relpos": (0, 0.5)},
         )
-        color = "#b3243b" if "LPL" in row else GRAY
-        axes.scatter(head, tail, color=color, s=30, zorder=3)
-        axes.annotate(row, (head, tail), xytext=(4, 3), textcoords="offset points", fontsize=7.5)
     axes.set_xlabel("most frequent third of the classes: accuracy beside cross-entropy, points")
     axes.set_ylabel("rarest third: accuracy beside cross-entropy, points")
     axes.grid(alpha=0.3)
@@ -87,8 +104,7 @@ def settings(cells):
     lanes = [
         lane
         for lane in cells[0].lanes.values()
-        if lane["family"] == report.SELF_SETTING
-        and all(report._has(cell, lane["name"]) for cell in cells)
+        if lane["family"] == report.SELF_SETTING and all(cell.has(lane["name"]) for cell in cells)
     ]
     kappas = sorted({lane["settings"]["kappa"] for lane in lanes})
     powers = sorted({lane["settings"]["power"] for lane in lanes})
@@ -106,7 +122,8 @@ def settings(cells):
         limit = max(np.nanmax(np.abs(values)), 0.1)
         axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
         for (i, j), value in np.ndenumerate(values):
-            axes.text(j, i, f"{value:+.1f}", ha="center", va="center", fontsize=9)
+            color = "white" if abs(value) > 0.6 * limit else "black"
+            axes.text(j, i, f"{value:+.1f}", ha="center", va="center", fontsize=9, color=color)
         axes.set_xticks(range(len(powers)), [f"{power:g}" for power in powers])
         axes.set_yticks(range(len(kappas)), [f"{kappa:g}" for kappa in kappas])
         axes.set(xlabel="power of the confidence", ylabel="kappa", title=title)

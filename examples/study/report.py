@@ -1,4 +1,4 @@
-"""Paired statistics over the cells of a study, as tables in Markdown and pictures.
+"""Paired statistics over the cells of a study.
 
 A *row* of the report is one way to proceed: a method with fixed settings, or a family whose
 settings are chosen, for each seed, by balanced accuracy on that seed's held-out samples.
@@ -6,11 +6,8 @@ settings are chosen, for each seed, by balanced accuracy on that seed's held-out
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
-
-from examples.study import pictures
 
 # Two-sided 97.5% quantiles of Student's t for 1, 2, ... degrees of freedom; 1.96 beyond.
 T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14)
@@ -18,7 +15,6 @@ T_QUANTILES += (2.13, 2.12, 2.11, 2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06
 
 BASE = "LA, tau 1"
 SELF_SETTING = "LA + LPL, running"
-SEARCHED = ("LA", "LA + LPL", "LPL", "VS", "class-balanced focal", "post-hoc LA")
 MAIN_ROWS = (
     "cross-entropy",
     "class weights",
@@ -33,6 +29,7 @@ MAIN_ROWS = (
     "LA + LPL, kappa 1",
     "LA + LPL, chosen",
     "LA + LPL, running, kappa 2 power 8",
+    "LA of tau + LPL, running, chosen",
 )
 MEASURES = {
     "balanced accuracy": "balanced_accuracy",
@@ -61,6 +58,15 @@ class Cell:
     def is_binary(self):
         return len(self.class_counts) == 2
 
+    @property
+    def kind(self):
+        """What the samples are: "features" of images, or "tables"."""
+        return "features" if self.set.startswith("cifar") else "tables"
+
+    def has(self, row):
+        """Tells whether the row was measured here."""
+        return self.values(row, "balanced_accuracy") is not None
+
     def values(self, row, measure):
         """`(seeds,)`, in percent, of a lane or of a family's chosen lanes; None if not measured."""
         if row in self.lanes:
@@ -77,12 +83,12 @@ class Cell:
         return 100 * values[chosen, np.arange(values.shape[1])]
 
 
-def load(folder):
-    """All cells in a folder, in the order of their names."""
+def load(paths):
+    """The cells in those of the files that are there."""
     cells = []
-    for path in sorted(Path(folder).glob("*.json")):
-        content = json.loads(path.read_text())
-        if "lanes" in content:
+    for path in paths:
+        if path.exists():
+            content = json.loads(path.read_text())
             lanes = {lane["name"]: lane for lane in content["lanes"]}
             about = content["cell"]
             cells.append(Cell(about["set"], about["regime"], lanes, content["class_counts"]))
@@ -121,7 +127,7 @@ def summary(cells, rows, base):
         interval leaves out 0), the worst cell, and how far the mean stays behind the best fixed
         setting of each cell.
     """
-    cells = [cell for cell in cells if all(_has(cell, row) for row in (*rows, base))]
+    cells = [cell for cell in cells if all(cell.has(row) for row in (*rows, base))]
     means = np.array([[c.values(r, "balanced_accuracy").mean() for r in rows] for c in cells])
     ranks = _ranks(-means).mean(axis=0)
     best = np.array([best_fixed(cell) for cell in cells])
@@ -147,10 +153,6 @@ def summary(cells, rows, base):
     return table
 
 
-def _has(cell, row):
-    return cell.values(row, "balanced_accuracy") is not None
-
-
 def _mean_difference(cells, row, base, measure):
     return float(compare(cells, row, base, measure)[:, 0].mean())
 
@@ -162,96 +164,9 @@ def _ranks(values):
     return below + (equal + 1) / 2
 
 
-def markdown(table, columns):
-    """Lines of a Markdown table; `columns` maps headings to functions of a row's dict."""
-    lines = ["| " + " | ".join(columns) + " |", "| --- " + "| ---: " * (len(columns) - 1) + "|"]
-    for row in table:
-        lines.append("| " + " | ".join(cell(row) for cell in columns.values()) + " |")
-    return lines
-
-
-SUMMARY_COLUMNS = {
-    "method": lambda r: r["row"],
-    "rank": lambda r: f"{r['rank']:.1f}",
-    "balanced accuracy": lambda r: f"{r['balanced accuracy']:+.2f} ± {r['half width']:.2f}",
-    "better / worse": lambda r: f"{r['wins']} / {r['losses']}",
-    "worst": lambda r: f"{r['worst']:+.1f}",
-    "behind the best": lambda r: f"{r['behind best fixed']:.2f}",
-    **{
-        name: lambda r, name=name: f"{r[name]:+.1f}"
-        for name in ("macro F1", "accuracy", "frequent third", "rare third", "calibration error")
-    },
-}
-
-
-def rows_of_cells(cells, rows):
-    """A table of mean balanced accuracy, one row for each cell."""
-    table = [
-        {"cell": cell.name}
-        | {row: f"{cell.values(row, 'balanced_accuracy').mean():.1f}" for row in rows}
-        for cell in cells
-    ]
-    columns = {"set and regime": lambda r: r["cell"]}
-    columns |= {row: lambda r, row=row: r[row] for row in rows}
-    return markdown(table, columns)
-
-
-def binary_table(cells, rows):
-    """Mean over the binary tables of recall, precision and F1 of the rare class."""
-    names = ("recall", "precision", "f1", "chosen_recall", "chosen_precision", "chosen_f1")
-    names += ("balanced_accuracy", "chosen_balanced_accuracy", "average_precision")
-    table = [
-        {"row": row} | {n: np.mean([c.values(row, n).mean() for c in cells]) for n in names}
-        for row in rows
-    ]
-    columns = {"method": lambda r: r["row"]}
-    for name in names:
-        columns[name.replace("_", " ")] = lambda r, name=name: f"{r[name]:.1f}"
-    return markdown(table, columns)
-
-
-def write(folder):
-    """Writes `tables.md`, `summary.json` and the pictures beside the results."""
-    folder = Path(folder)
-    cells = load(folder)
-    if not cells:
-        raise SystemExit(f"No results in {folder}: run the study first.")
-    several = [cell for cell in cells if not cell.is_binary]
-    binary = [cell for cell in cells if cell.is_binary]
-    lines, found = [], {}
-    for title, part in _parts(several, binary):
-        for base in (BASE, "LA, chosen"):
-            rows = [row for row in MAIN_ROWS if all(_has(cell, row) for cell in part)]
-            found[f"{title}, against {base}"] = table = summary(part, rows, base)
-            lines += [f"### {title}, against {base}", "", *markdown(table, SUMMARY_COLUMNS), ""]
-    for title, part in _parts(several, binary)[:1]:
-        rows = _every_row(part)
-        found["every row"] = table = summary(part, rows, BASE)
-        table = sorted(table, key=lambda r: -r["balanced accuracy"])
-        lines += [f"### Every setting: {title}", "", *markdown(table, SUMMARY_COLUMNS), ""]
-    if several:
-        rows = [row for row in MAIN_ROWS if all(_has(cell, row) for cell in several)]
-        lines += ["### Balanced accuracy of each cell", "", *rows_of_cells(several, rows), ""]
-    if binary:
-        rows = [row for row in MAIN_ROWS if all(_has(cell, row) for cell in binary)]
-        lines += ["### Binary tables", "", *binary_table(binary, rows), ""]
-    (folder / "tables.md").write_text("\n".join(lines))
-    (folder / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
-    pictures.draw(folder, several or binary)
-
-
-def _parts(several, binary):
-    parts = [("All sets of several classes", several)] if several else []
-    for regime in dict.fromkeys(cell.regime for cell in several):
-        parts.append((regime.capitalize(), [cell for cell in several if cell.regime == regime]))
-    if binary:
-        parts.append(("Binary tables", binary))
-    return parts
-
-
-def _every_row(cells):
-    common = set.intersection(*(set(cell.lanes) for cell in cells))
-    names = [name for name in cells[0].lanes if name in common]
-    families = dict.fromkeys(cells[0].lanes[name]["family"] for name in names)
-    searched = [f"{family}, chosen" for family in families if f"{family}, chosen" not in names]
-    return names + [row for row in searched if all(_has(cell, row) for cell in cells)]
+def every_row(cells):
+    """All rows that every cell has: each lane, and each family of several lanes by search."""
+    names = [name for name in cells[0].lanes if all(cell.has(name) for cell in cells)]
+    families = [cells[0].lanes[name]["family"] for name in names]
+    several = [family for family in dict.fromkeys(families) if families.count(family) > 1]
+    return names + [f"{family}, chosen" for family in several]
