@@ -108,6 +108,78 @@ def scale_case(seconds=1.5):
     return rows
 
 
+def default_case(seconds=1.5):
+    """`LPLLoss(counts)` and logit adjustment against Keras's cross-entropy, over both sizes."""
+    rows = []
+    sizes = [(c, 128) for c in (10, 100, 1000, 10_000)] + [(100, b) for b in (512, 2048, 8192)]
+    for classes, batch in sizes:
+        counts, labels, logits = long_tail(classes, batch)
+        losses = {
+            "LPLLoss(counts)": keras_lpl.LPLLoss(counts),
+            "logit adjustment": keras_lpl.LogitAdjustmentLoss(counts),
+            "cross-entropy": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        }
+        functions = {
+            name: value_and_gradient(mean_loss(loss, labels), logits)
+            for name, loss in losses.items()
+        }
+        times = side_by_side(functions, seconds)
+        rows.append(
+            {
+                "case": "default",
+                "classes": classes,
+                "batch": batch,
+                "times": times,
+                "ratios": _over_crossentropy(times),
+            }
+        )
+    return rows
+
+
+def _over_crossentropy(times):
+    others = [name for name in times if name != "cross-entropy"]
+    return {f"{name} / cross-entropy": ratio(times, name, "cross-entropy") for name in others}
+
+
+def fit_case(classes=10, batch=128, steps=100, seconds=30.0):
+    """Training steps of a small network by `fit`: against plain Keras with cross-entropy."""
+    counts, labels, _ = long_tail(classes, batch * steps)
+    x = np.random.default_rng(4).normal(size=(batch * steps, 64)).astype("float32")
+    crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def epoch(make_model, loss):
+        inputs = hidden = keras.Input((64,))
+        for _ in range(2):
+            hidden = keras.layers.Dense(128, activation="relu")(hidden)
+        model = make_model(inputs, keras.layers.Dense(classes)(hidden))
+        model.compile("adam", loss=loss)
+        return lambda: model.fit(x, labels, batch_size=batch, verbose=0)
+
+    functions = {
+        "logit adjustment": epoch(keras.Model, keras_lpl.LogitAdjustmentLoss(counts)),
+        "logit adjustment, LPLModel": epoch(
+            keras_lpl.LPLModel, keras_lpl.LogitAdjustmentLoss(counts)
+        ),
+        "LPLLoss(counts)": epoch(keras.Model, keras_lpl.LPLLoss(counts)),
+        "LPLLoss(counts), LPLModel": epoch(keras_lpl.LPLModel, keras_lpl.LPLLoss(counts)),
+        "cross-entropy": epoch(keras.Model, crossentropy),
+    }
+    times = {
+        name: {**time_, "median": time_["median"] / steps, "min": time_["min"] / steps}
+        for name, time_ in side_by_side(functions, seconds).items()
+    }
+    return [
+        {
+            "case": "fit",
+            "network": "64-128-128-10",
+            "classes": classes,
+            "batch": batch,
+            "times": times,
+            "ratios": _over_crossentropy(times),
+        }
+    ]
+
+
 def isda_case(features=64, classes=100, batch=128, seconds=4.0):
     """ISDA's value and gradients, running moments included, against PyTorch loops."""
     import torch
@@ -221,6 +293,7 @@ def step_case(depth=32, classes=100, batch=128, seconds=60.0):
 
     times = side_by_side(
         {
+            "LPLLoss(counts)": step(keras_lpl.LPLLoss(counts)),
             "LPL": step(keras_lpl.LPLLoss(counts, **LPL)),
             "cross-entropy": step(keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
         },
@@ -233,7 +306,7 @@ def step_case(depth=32, classes=100, batch=128, seconds=60.0):
             "classes": classes,
             "batch": batch,
             "times": times,
-            "ratios": {"LPL / cross-entropy": ratio(times, "LPL", "cross-entropy")},
+            "ratios": _over_crossentropy(times),
         }
     ]
 
@@ -314,14 +387,15 @@ def first_step_case(repeats=3):
     """Seconds of the first training step, of a model that was not compiled yet."""
     counts, labels, _ = long_tail(100, 128)
     x = np.random.default_rng(3).normal(size=(128, 64)).astype("float32")
-    seconds = {"LPL": [], "cross-entropy": []}
+    make_loss = {
+        "LPLLoss(counts)": lambda: keras_lpl.LPLLoss(counts),
+        "LPL": lambda: keras_lpl.LPLLoss(counts, **LPL),
+        "cross-entropy": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    }
+    seconds = {name: [] for name in make_loss}
     for _ in range(repeats + 1):
         for name in seconds:
-            loss = (
-                keras_lpl.LPLLoss(counts, **LPL)
-                if name == "LPL"
-                else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            )
+            loss = make_loss[name]()
             inputs = keras.Input((64,))
             hidden = keras.layers.Dense(64, activation="relu")(inputs)
             model = keras_lpl.LPLModel(inputs, keras.layers.Dense(100)(hidden))
@@ -334,8 +408,12 @@ def first_step_case(repeats=3):
         name: {"median": 1e3 * float(np.median(all_[1:])), "min": 1e3 * min(all_[1:])}
         for name, all_ in seconds.items()
     }
-    added = times["LPL"]["median"] - times["cross-entropy"]["median"]
-    return [{"case": "first step", "times": times, "added_seconds": added / 1e3, "ratios": {}}]
+    added = {
+        name: (times[name]["median"] - times["cross-entropy"]["median"]) / 1e3
+        for name in times
+        if name != "cross-entropy"
+    }
+    return [{"case": "first step", "times": times, "added_seconds": added, "ratios": {}}]
 
 
 def memory_of(name, depth=32, classes=100, batch=128):

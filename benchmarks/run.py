@@ -23,6 +23,8 @@ BACKENDS = ("jax", "tensorflow", "torch")
 CASES = (
     "loss",
     "scale",
+    "default",
+    "fit",
     "isda",
     "isda step",
     "first step",
@@ -43,6 +45,8 @@ def measure(cases, out):
     functions = {
         "loss": lambda: all_cases.loss_case() + all_cases.loss_case(classes=10),
         "scale": all_cases.scale_case,
+        "default": all_cases.default_case,
+        "fit": all_cases.fit_case,
         "isda": lambda: all_cases.isda_case(64) + all_cases.isda_case(640),
         "isda step": lambda: all_cases.isda_step_case(64) + all_cases.isda_step_case(640),
         "first step": all_cases.first_step_case,
@@ -109,7 +113,8 @@ def markdown(folder):
             speeds = (f"{name} {x:.0f}" for name, x in row["images_per_second"].items())
             ratios = "; ".join(filter(None, [ratios, f"images/s: {', '.join(speeds)}"]))
         if "added_seconds" in row:
-            ratios = f"LPL adds {row['added_seconds']:.2f} s"
+            added = row["added_seconds"]
+            ratios = ", ".join(f"{name} adds {seconds:.2f} s" for name, seconds in added.items())
         if "added_mebibytes" in row:
             ratios = f"LPL adds {row['added_mebibytes']:.0f} MiB"
         what = row["case"] + (f" ({row['network']})" if "network" in row else "")
