@@ -114,8 +114,12 @@ class LogarithmicLPL(perturbations.LPL):
     rarest class has 0.6 of the rarest one's bound and the fifth rarest 0.13; here 0.8 and 0.27.
     """
 
+    supports_multi_label = False
+
     def direction_and_bound(self, confidence=None, weight=None):
-        direction, _ = super().direction_and_bound(confidence, weight)
+        direction, bound = super().direction_and_bound(confidence, weight)
+        if np.ptp(self.class_counts) == 0 or np.ptp(direction) == 0:
+            return direction, np.zeros_like(bound)  # no class is rarer than another
         log = np.log(self.class_counts)
         middle = (log[direction < 0].min() + log[direction > 0].max()) / 2
         scale = np.where(direction < 0, self.head_scale, 1.0) * self.delta_epsilon
