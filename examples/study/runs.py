@@ -23,7 +23,8 @@ def load_recipe(path):
     for table in recipe["sets"]:
         table = dict(table)
         name, regimes = table.pop("name"), table.pop("regimes")
-        methods = recipe["methods"][table.pop("methods", "all")]
+        groups = table.pop("methods", ["main", "rules"])
+        methods = [method for group in groups for method in recipe["methods"][group]]
         for regime, settings in recipe["regimes"][regimes].items():
             cells.append(
                 {
