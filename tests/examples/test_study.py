@@ -12,7 +12,7 @@ if keras.config.backend() != "jax":
 
 import jax.numpy as jnp
 
-from examples.study import measures, report, sets
+from examples.study import measures, report, runs, sets, tables
 from examples.study.methods import (
     Method,
     expand,
@@ -252,3 +252,50 @@ def test_settings_are_chosen_on_held_out_samples_only():
 
 def test_ranks_share_ties():
     np.testing.assert_allclose(report._ranks(np.array([[3.0, 1.0, 3.0]])), [[2.5, 1.0, 2.5]])
+
+
+RECIPE = """
+seeds = 2
+post_hoc = [1.0]
+methods.main = [
+    { name = "cross-entropy" },
+    { name = "LA", tau = [1.0, 1.5] },
+    { name = "LA + LPL", tau = 1.0, bound = "logarithmic", kappa = [1.0, 2.0] },
+  { name = "LA + LPL, running", bound = "logarithmic", rule = "running", kappa = [2], power = [8] },
+]
+regimes.small.memorised = { epochs = 2, hidden = 4 }
+sets = [
+    { name = "digits", source = "digits", imbalance = 5, methods = ["main"], regimes = "small" },
+    { name = "rare", source = "breast cancer", methods = ["main"], regimes = "small" },
+]
+"""
+
+
+def test_from_a_recipe_to_tables_and_pictures(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    for cell in runs.load_recipe(recipe):
+        path = runs.file_of(cell, tmp_path)
+        runs.write(path, runs.run_cell(cell, {}, seeds_at_once=1))
+    tables.write(tmp_path, recipe)
+    text = (tmp_path / "tables.md").read_text()
+    assert "| digits, memorised |" in text
+    assert "| LA, chosen |" in text
+    assert "average precision" in text
+    for name in ("gains", "trade", "settings"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_seeds_at_once_do_not_matter():
+    cell = {
+        "split": {"source": "digits", "imbalance": 5},
+        "seeds": 2,
+        "training": {"epochs": 2, "hidden": 4},
+        "methods": [{"name": "cross-entropy"}, {"name": "LA", "tau": 1.0}],
+        "post_hoc": [1.0],
+    }
+    one, two = (runs.run_cell(cell, {}, seeds_at_once=number)["lanes"] for number in (1, 2))
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_allclose(
+            first["balanced_accuracy"], second["balanced_accuracy"], atol=0.005
+        )
