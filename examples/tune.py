@@ -37,9 +37,9 @@ HELD_OUT = 0.3
 
 # The defaults are those of `LPLLoss`.
 SPACE = {
-    "delta_epsilon": {"values": [0.5, 1.0, 2.0, 3.0, 4.0], "default": 2.0},
+    "delta_epsilon": {"values": [0.5, 1.0, 1.5, 2.0, 3.0], "default": 1.0},
     "head_scale": {"values": [0.2, 0.6, 1.0], "default": 1.0},
-    "confidence_power": {"values": [0.0, 2.0, 4.0, 8.0, 16.0], "default": 8.0},
+    "confidence_power": {"values": [0.0, 4.0, 8.0, 16.0, 32.0], "default": 16.0},
     "logit_adjustment": {"values": [0.5, 1.0, 1.5, 2.0], "default": 1.0},
 }
 

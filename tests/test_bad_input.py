@@ -100,7 +100,7 @@ def test_defaults_are_those_of_the_table():
     """The table in `LPLLoss`'s docstring."""
     ratio = {"class_counts": COUNTS, "bound": "ratio"}
     rows = [
-        ({"class_counts": COUNTS}, (None, 0.0, 2.0, "one")),
+        ({"class_counts": COUNTS}, (None, 0.0, 1.0, "one")),
         (ratio, (0.4, 0.0, 2.5, 0.1)),
         (ratio | {"delta_epsilon": 0}, (0.4, 1.5, 0.0, 0.1)),
         ({}, ("mean", 0.2, 0.2, 0.02)),
@@ -126,7 +126,7 @@ def test_defaults_are_those_of_the_table():
 def test_default_with_counts_is_adjusted_and_follows_the_confidence():
     config = LPLLoss(COUNTS).get_config()
     assert (config["logit_adjustment"], config["bound"]) == (1.0, "logarithmic")
-    assert (config["confidence_power"], config["num_steps"]) == (8.0, 1)
+    assert (config["confidence_power"], config["num_steps"]) == (16.0, 1)
     for paper in (LPLLoss(COUNTS, bound="ratio"), LPLLoss(COUNTS, split="confidence"), LPLLoss()):
         config = paper.get_config()
         assert (config["logit_adjustment"], config["bound"]) == (0.0, "ratio")

@@ -88,10 +88,10 @@ def with_adjustment(confidence, seen):
 
 
 def by_default(confidence, seen):
-    """The default with counts: one step on adjusted logits, of 2 |log N_c - mean log N| q_c^8."""
-    direction, bound = reference.split_and_bound_by_log_frequency(COUNTS, 2.0)
+    """The default with counts: one step on adjusted logits, of |log N_c - mean log N| q_c^16."""
+    direction, bound = reference.split_and_bound_by_log_frequency(COUNTS)
     shift = np.log(np.array(COUNTS) / np.sum(COUNTS))
-    return shift, direction, np.ones(CLASSES, int), bound * confidence**8
+    return shift, direction, np.ones(CLASSES, int), bound * confidence**16
 
 
 FREQUENCY = {

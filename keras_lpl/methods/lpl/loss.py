@@ -25,14 +25,14 @@ class LPLLoss(PerturbedCrossentropy):
     moved logits is trained; the move itself is a constant.
 
     With `class_counts`, the default needs no tuning: logit adjustment, and on top of it one step
-    whose length follows training. A class is pushed by `eps_c = 2 |log N_c - mean log N| q_c^8`, up
+    whose length follows training. A class is pushed by `eps_c = |log N_c - mean log N| q_c^16`, up
     if its count is below the geometric mean and down if above. `q_c` is the confidence in the
     class, so that nothing is pushed before it is learnt. The paper's variants are one argument
     away. What is left out is filled in from this table:
 
     | variant           | asked for by          | `threshold` | `epsilon` | `delta_epsilon` | step |
     | ----------------- | --------------------- | ----------- | --------- | --------------- | ---- |
-    | default           | counts                | none        | 0         | 2               | one  |
+    | default           | counts                | none        | 0         | 1               | one  |
     | frequency, varied | `bound="ratio"`       | 0.4         | 0         | 2.5; on LA 1.5  | 0.1  |
     | frequency, fixed  | and `delta_epsilon=0` | 0.4         | 1.5       | 0               | 0.1  |
     | mean, varied      | `split="confidence"`  | "mean"      | 0.2       | 0.2             | 0.02 |
@@ -67,7 +67,7 @@ class LPLLoss(PerturbedCrossentropy):
             `|log N_c - mean log N|`. `"ratio"`, the paper's: by frequency `N_c / N_max` in the head
             and `N_min / N_c` in the tail, by confidence `|threshold - q_c|`.
         confidence_power: The bound is multiplied by the confidence `q_c` (Eq. 13) to this power.
-            None means 8 with the logarithmic bound, else 0, the bound as it is.
+            None means 16 with the logarithmic bound, else 0, the bound as it is.
         num_steps: Steps of every class, each of length `eps_c / num_steps`, in place of
             `step_size`. One step has no loop.
         from_logits: As in `keras_lpl.losses.ClassificationLoss`.
@@ -90,7 +90,7 @@ class LPLLoss(PerturbedCrossentropy):
     [0.018 0.018]
     >>> loss = keras_lpl.LPLLoss(class_counts=[100, 10], reduction=None)
     >>> print(keras.ops.convert_to_numpy(loss(labels, logits)).round(2))
-    [0.  1.4]
+    [0.   0.48]
     """
 
     def __init__(
