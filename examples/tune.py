@@ -6,8 +6,9 @@
 
 Four parameters matter: how far classes are pushed (`delta_epsilon`), how much less the head is
 (`head_scale`), how much of a class must be learnt before it is pushed (`confidence_power`), and how
-much logit adjustment comes first (`logit_adjustment`, lambda of LA+LPL). The first trial takes the loss's defaults, the
-others are drawn. The score is the balanced accuracy on a held-out part of the training set.
+much logit adjustment comes first (`logit_adjustment`, lambda of LA+LPL). The first trial takes the
+loss's defaults, the others are drawn. The score is the balanced accuracy on a held-out part of the
+training set.
 
 Held-out tails are tiny: of the rarest digit there are two images, one to train on and one to hold
 out, and recognising it or not moves the balanced accuracy by 0.1. So each trial trains on several

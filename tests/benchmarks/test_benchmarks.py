@@ -17,7 +17,8 @@ from keras_lpl.methods.isda.spread import spread_of_full
 pytestmark = pytest.mark.on_one_backend
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
-LPL = {"bound": "ratio", "threshold": 0.4, "delta_epsilon": 2.0, "head_scale": 0.6, "step_size": 0.1}
+LPL = {"bound": "ratio", "threshold": 0.4, "delta_epsilon": 2.0}
+LPL |= {"head_scale": 0.6, "step_size": 0.1}
 CLASSES, BATCH, FEATURES = 7, 20, 4
 
 
