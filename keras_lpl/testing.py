@@ -59,6 +59,9 @@ def check_loss(make: MakeLoss, skip: Iterable[str] = ()) -> None:
             check(make)
         except AssertionError as error:
             raise AssertionError(f"The law `{name}` is broken. {check.__doc__}\n{error}") from error
+        except Exception as error:
+            error.add_note(f"This came up when the law `{name}` was checked. {check.__doc__}")
+            raise
 
 
 def check_perturbation(make: Callable[..., Perturbation], skip: Iterable[str] = ()) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from keras_lpl.core import checks
 from keras_lpl.core.typing import Counts
 from keras_lpl.methods.class_balanced import class_balanced_weights
+from keras_lpl.models.before_training import warn_of_two_corrections
 from keras_lpl.models.lpl_model import LPLModel
 
 
@@ -89,6 +90,8 @@ class DeferredReweighting(keras.callbacks.Callback):
         if isinstance(weights, dict):
             weights = weights[model.find_output(self.output)]
         _check_shape(self.class_weight, tuple(weights.shape), "the model's output")
+        loss = model.loss_of_output(self.output)
+        warn_of_two_corrections(loss, "`DeferredReweighting`", stacklevel=4)
         model.reweight_classes(np.ones(self.class_weight.shape), self.output)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

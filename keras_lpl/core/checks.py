@@ -69,7 +69,8 @@ def class_counts(
         raise ValueError(
             f"`{name}` must hold numbers, not text. Received: {name}={shortened(counts)}"
         )
-    return tuple(_count(n, f"{name}[{label}]", allow_zero) for label, n in enumerate(entries))
+    of = f" of {len(entries)}"
+    return tuple(_count(n, f"{name}[{label}]", allow_zero, of) for label, n in enumerate(entries))
 
 
 def in_class_order(counts: Any, name: str) -> list:
@@ -141,7 +142,7 @@ def _by_key(keys, values, counts, name):
     return [by_key[key] for key in range(len(keys))]
 
 
-def _count(value, name, allow_zero):
+def _count(value, name, allow_zero, of=""):
     if getattr(value, "shape", None) == ():
         value = ops.convert_to_numpy(value).item()
     is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
@@ -168,8 +169,8 @@ def _count(value, name, allow_zero):
         )
     raise ValueError(
         f"`{_argument(name)}` must be positive: a class without training samples has no prior and "
-        "no margin. Drop the class, merge it, or count the whole training set "
-        f"(`keras_lpl.data.class_counts`). Received: {received}"
+        "no margin. Drop the class, merge it, or count the labels of the whole training set "
+        f"(`keras_lpl.data.class_counts`). Received: {received}{of and f' ({of.strip()} counts)'}"
     )
 
 

@@ -189,13 +189,19 @@ def _bad_index(values, is_bad, classes, name):
             f"labels need an axis of {classes} classes."
         )
     if classes == 2 and value > 1:
-        way_out = "A model of one logit tells two classes apart; use as many logits as classes. "
+        way_out = "A model of one logit tells two classes apart; use as many logits as classes."
+    elif value == classes and values.min() >= 1:
+        way_out = "Classes are numbered from 0, and these labels seem to begin at 1: subtract 1."
+    elif value < 0 or value > 2 * classes:
+        way_out = (
+            f"If it marks padding or unlabelled rows, pass `ignore_class={value:g}` to the loss "
+            "and to the metrics of this package, or give those rows the sample weight 0."
+        )
     else:
-        way_out = "Widen the model's head if there are more classes. "
+        way_out = "Widen the model's head if there are more classes."
     return (
         f"`{name}` must lie in [0, {classes}): the logits have {classes} classes. "
-        f"Received: {name}[{at}]={value:g}. {way_out}Leave padding and unlabelled rows out with "
-        f"`ignore_class={value:g}` or sample weight 0."
+        f"Received: {name}[{at}]={value:g}. {way_out}"
     )
 
 
@@ -205,7 +211,7 @@ def _bad_soft(values, is_bad, name):
     if np.all((row >= 0) & (row <= 1)):
         several = (
             " If a sample may have several labels at once, or none, pass `multi_label=True` to the "
-            "loss."
+            "loss and to the metrics of this package."
         )
     return (
         "Soft labels must be non-negative and sum to 1 for each sample. Received: "
@@ -215,8 +221,13 @@ def _bad_soft(values, is_bad, name):
 
 def _bad_share(values, is_bad, name):
     at, value = _first(values, is_bad)
+    way_out = ""
+    if value == np.floor(value):
+        way_out = (
+            f" If it marks unlabelled rows, pass `ignore_class={value:g}` to the loss and to the "
+            "metrics of this package."
+        )
     return (
         f"`{name}` of one logit must be 0, 1 or between: the share of the second class. "
-        f"Received: {name}[{at}]={value:g}. Leave unlabelled rows out with "
-        f"`ignore_class={value:g}` or sample weight 0."
+        f"Received: {name}[{at}]={value:g}.{way_out}"
     )

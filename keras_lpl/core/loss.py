@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context, Scope, current_scope
 from keras_lpl.core.crossentropy import crossentropy
@@ -54,6 +56,7 @@ class ClassificationLoss(keras.losses.Loss):
     Attributes:
         needs: State that `per_sample` reads, as in `keras_lpl.perturbations.Perturbation`.
         supports_multi_label: False if the method makes no sense for several labels per sample.
+        corrects_prior: True if it makes up for the class frequencies, as class weights do.
 
     Raises:
         ValueError: when called with labels or logits of the wrong shape, with a label that is not
@@ -63,6 +66,7 @@ class ClassificationLoss(keras.losses.Loss):
 
     needs: tuple[str, ...] = ()
     supports_multi_label: bool = True
+    corrects_prior: bool = False
 
     def __init__(
         self,
@@ -159,7 +163,10 @@ class ClassificationLoss(keras.losses.Loss):
 
     def _warn_of_probabilities(self, y_pred):
         """Warns once of a softmax or sigmoid before a loss of logits, which trains badly."""
-        if self._is_output_known or not self.from_logits:
+        if self._is_output_known:
+            return
+        if not self.from_logits:
+            self._is_output_known = self._check_probabilities(y_pred)
             return
         found = find_probabilities(y_pred)
         # Values are looked at once: a copy to the host in every step would cost more than it helps.
@@ -171,6 +178,17 @@ class ClassificationLoss(keras.losses.Loss):
                 "`from_logits=False` to the loss.",
                 stacklevel=3,
             )
+
+    def _check_probabilities(self, y_pred):
+        """Refuses logits where probabilities are meant; False if values cannot be seen."""
+        values = engines.concrete(y_pred)
+        if values is not None and values.size and np.any((values < -0.01) | (values > 1.01)):
+            raise ValueError(
+                f"`{type(self).__name__}(from_logits=False)` takes probabilities, and the model's "
+                "output is none. Leave `from_logits` out for a model that ends in logits. "
+                f"Received: values from {values.min():g} to {values.max():g}"
+            )
+        return values is not None
 
     def _weight_of_losses(self, samples, y_pred, sample_weight, scope):
         """Weights of the losses for Keras, in the leading shape of the output, or None."""

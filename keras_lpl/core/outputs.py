@@ -27,6 +27,9 @@ from keras_lpl.core.numerics import finite_rows
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
+# How far rounding, in half precision, may take a probability out of [0, 1].
+_SLACK = 0.01
+
 
 @dataclasses.dataclass(frozen=True)
 class OutputForm:
@@ -238,6 +241,9 @@ def _rows_of_logits(x, form, from_logits):
     x = ops.reshape(x, (-1, form.units)) if len(form.leading) > 1 else x
     is_binary = form.units == 1 or form.num_problems is not None
     if not from_logits:
+        # What is no probability makes its row NaN, rather than train on a wrong loss.
+        is_share = ops.logical_and(x >= -_SLACK, x <= 1 + _SLACK)
+        x = ops.where(is_share, x, math.nan)
         tiny = 1e-37 if keras.backend.standardize_dtype(x.dtype) == "float32" else 1e-300
         log_p = ops.log(ops.maximum(x, tiny))
         x = log_p - ops.log(ops.maximum(1 - x, tiny)) if is_binary else log_p
@@ -327,9 +333,15 @@ def check_counts(counts: Any, samples: Samples, name: str = "class_counts") -> N
         wanted = "two entries, for a model of one logit the negatives and the positives"
     else:
         wanted = "one entry per class"
+    hint = ""
+    if len(shape) == 2 and samples.num_problems is None:
+        hint = " Pairs of counts are those of several labels: pass `multi_label=True` to the loss."
+    of_what = f"{samples.num_problems} labels"
+    if samples.num_problems is None:
+        of_what = f"{samples.num_classes} classes"
     raise ValueError(
-        f"`{name}` must have {wanted}. Received: {math.prod(shape)} counts of shape {shape} for "
-        f"logits of {samples.num_classes} classes"
+        f"`{name}` must have {wanted}.{hint} Received: {math.prod(shape)} counts of shape {shape} "
+        f"for logits of {of_what}"
     )
 
 

@@ -21,6 +21,7 @@ class Perturbation:
             `"features"`, `"kernel"`, `"progress"` and `"statistics"`. All but the confidence need
             an `LPLModel`.
         supports_multi_label: False if the method makes no sense for several labels per sample.
+        corrects_prior: True if it makes up for the class frequencies, as class weights do.
 
     Example: lower the true class's logit by one, so that the model has to do that much better.
 
@@ -32,6 +33,7 @@ class Perturbation:
 
     needs: tuple[str, ...] = ()
     supports_multi_label: bool = True
+    corrects_prior: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

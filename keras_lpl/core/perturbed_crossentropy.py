@@ -108,7 +108,15 @@ class PerturbedCrossentropy(ClassificationLoss):
 
     def _perturb(self, samples: Samples, context: Context) -> Samples:
         for perturbation in self.perturbations:
-            samples = samples.replace(logits=perturbation(samples, context))
+            logits = perturbation(samples, context)
+            if logits is None or tuple(logits.shape) != tuple(samples.logits.shape):
+                received = None if logits is None else f"shape {tuple(logits.shape)}"
+                raise ValueError(
+                    f"`{type(perturbation).__name__}` must return the perturbed logits, of the "
+                    f"shape of `samples.logits`, {tuple(samples.logits.shape)}. "
+                    f"Received: {received}"
+                )
+            samples = samples.replace(logits=logits)
         return samples
 
     def create_statistics(

@@ -122,6 +122,8 @@ class ClassBalancedLoss(ClassificationLoss):
     [0.192 1.194]
     """
 
+    corrects_prior = True
+
     def __init__(
         self,
         class_counts: Counts,

@@ -37,6 +37,8 @@ class VS(Perturbation):
         ValueError: for a count of zero or less, or a negative `gamma` or `tau`.
     """
 
+    corrects_prior = True
+
     def __init__(self, class_counts: Counts, gamma: float = 0.3, tau: float = 1.0) -> None:
         self.class_counts = checks.class_counts(class_counts)
         self.gamma = checks.number(gamma, "gamma", minimum=0)

@@ -34,6 +34,7 @@ from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.core.registry import register
 from keras_lpl.core.statistics import ClassWeight, RunningClassConfidence, TrainingProgress
 from keras_lpl.core.typing import Tensor
+from keras_lpl.models.before_training import check_fit
 from keras_lpl.models.head import check_logits, find_head, output_layer, symbolic_tensors
 from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of, part_of
 from keras_lpl.models.progress import ProgressCallback
@@ -91,6 +92,12 @@ class LPLModel(keras.Model):
 
     # Keras takes a model for a functional one at load only if the constructor reads like this.
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if len(args) == 1 and isinstance(args[0], keras.Model) and "outputs" not in kwargs:
+            raise TypeError(
+                "A model is wrapped by `keras_lpl.LPLModel.from_model(model)`; "
+                "`LPLModel(inputs, outputs)` takes tensors. "
+                f"Received: {args[0].name!r} of type {type(args[0]).__name__}"
+            )
         if not args and not {"inputs", "outputs"} <= set(kwargs):
             raise TypeError(
                 "`LPLModel` is built from tensors, `LPLModel(inputs, outputs)`, or from a model. "
@@ -140,6 +147,11 @@ class LPLModel(keras.Model):
         >>> model.layers[-1] is base.layers[-1]
         True
         """
+        if not isinstance(model, keras.Model):
+            raise TypeError(
+                "`from_model` takes a Keras model, built or called once. "
+                f"Received: {model!r} of type {type(model).__name__}"
+            )
         for name in _LOST:
             module = getattr(getattr(type(model), name), "__module__", "") or ""
             if module.split(".")[0] not in ("keras", "keras_lpl"):
@@ -159,11 +171,15 @@ class LPLModel(keras.Model):
         """Running confidence of each class over training (Eq. 13).
 
         `(classes,)`, or `(labels, 2)` for several labels; of several outputs, a dict of these by
-        the output's name. `1 / classes` for a class that has not occurred yet.
+        the output's name, those with a loss of this package. `1 / classes` for a class that has not
+        occurred yet.
         """
+        plans = self._plan.outputs
+        if any(plan.loss is not None for plan in plans):
+            plans = tuple(plan for plan in plans if plan.loss is not None)
         found = {
             plan.output.name: self.statistics.get(plan.confidence).confidence
-            for plan in self._plan.outputs
+            for plan in plans
             if self.statistics.get(plan.confidence) is not None
         }
         return found if len(self._plan.outputs) > 1 else next(iter(found.values()))
@@ -226,8 +242,7 @@ class LPLModel(keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains the model, as `keras.Model.fit`."""
         call = inspect.signature(super().fit).bind(*args, **kwargs)
-        if call.arguments.get("class_weight") is not None:
-            self._warn_of_two_corrections()
+        check_fit(self._plan, call.arguments)
         if self._plan.reads_progress:
             self._has_progress = True
             callback = ProgressCallback(self.statistics.get("progress"))
@@ -264,7 +279,7 @@ class LPLModel(keras.Model):
         if path.suffix in (".h5", ".hdf5"):
             raise ValueError(
                 f"A {path.suffix} file would come back without the model's running statistics. "
-                f"Save it as {path.with_suffix('.keras').name}. Received: filepath='{path}'"
+                f"Save it as '{path.with_suffix('.keras').name}'. Received: filepath='{path}'"
             )
         super().save(filepath, *args, **kwargs)
 
@@ -288,17 +303,6 @@ class LPLModel(keras.Model):
         self._has_progress = True
         self.statistics.get("progress").value.assign(progress)
         self.statistics.get("progress").per_step.assign(0.0)
-
-    def _warn_of_two_corrections(self):
-        for plan in self._plan.outputs:
-            parts = [plan.loss, *getattr(plan.loss, "perturbations", [])]
-            if any(getattr(part, "class_counts", None) is not None for part in parts):
-                warnings.warn(
-                    f"`{type(plan.loss).__name__}` corrects for the class counts already. With "
-                    "`class_weight` as well, rare classes will be predicted too often. "
-                    "Leave `class_weight` out, or take a loss without counts.",
-                    stacklevel=3,
-                )
 
     @contextlib.contextmanager
     def training_step(self) -> Iterator[None]:
@@ -377,7 +381,7 @@ class LPLModel(keras.Model):
 
         Args:
             x: Input data, one batch.
-            y: Labels of the output, as for its loss.
+            y: Labels of the output, as for its loss; or of all outputs, in a dict or a list.
             sample_weight: `(batch,)` or `(batch, ...)`, or None.
             output: Name of the output; None for the only one.
 
@@ -392,8 +396,11 @@ class LPLModel(keras.Model):
         if not isinstance(plan.loss, PerturbedCrossentropy):
             raise ValueError(
                 "`perturb_on_batch` shows what the loss does to the logits: compile the model with "
-                f"a `keras_lpl.PerturbedCrossentropy` loss. Received: loss={self.loss!r}"
+                "a loss that perturbs, such as `keras_lpl.LPLLoss`, for this output. Received: "
+                f"output {plan.output.name!r} with loss={plan.loss or self.loss!r}"
             )
+        if isinstance(y, (dict, list, tuple)) and len(self.outputs) > 1:
+            y = part_of(y, plan.output, tuple(each.output for each in self._plan.outputs), "y")
         features = None
         if plan.head is None:
             results = keras.tree.flatten(self.predict_on_batch(x))

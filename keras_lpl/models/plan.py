@@ -70,6 +70,10 @@ class Plan:
             if name in (plan.output.name, None) and (name or len(self.outputs) == 1):
                 return plan
         names = [plan.output.name for plan in self.outputs]
+        if name is not None:
+            raise ValueError(
+                f"The model has no output of that name: it has {names}. Received: output={name!r}"
+            )
         raise ValueError(
             f"The model has {len(names)} outputs: pass `output=`, one of {names}. "
             f"Received: output={name!r}"

@@ -3,8 +3,8 @@
 import pytest
 
 # On every backend: what a newcomer runs first, in a selection where compiling takes its time. The
-# other scripts use nothing that is not tested on all backends elsewhere.
-EVERYWHERE = ("test_quickstart.py",)
+# other scripts use nothing that is not tested on all backends elsewhere. The study is for JAX alone.
+EVERYWHERE = ("test_quickstart.py", "test_study.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the marker is looked at

@@ -349,7 +349,7 @@ def test_other_losses_train_as_in_keras():
     model = keras_lpl.LPLModel.from_model(helpers.functional())
     model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x, y, verbose=0)
-    with pytest.raises(ValueError, match="PerturbedCrossentropy"):
+    with pytest.raises(ValueError, match="a loss that perturbs"):
         model.perturb_on_batch(x, y)
 
 

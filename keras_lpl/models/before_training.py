@@ -1,0 +1,74 @@
+"""Checks of what a user passes to `fit`: compiled code cannot raise when it gets to see it."""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_lpl.core.masks import mask_of
+from keras_lpl.core.outputs import form_of, read_labels
+from keras_lpl.models.plan import Plan, part_of
+
+# Labels that are looked at: enough to see how they are numbered, without reading a data set twice.
+_MOST_LABELS = 1_000_000
+
+
+def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
+    """Checks labels and class weights given to `fit`, by the names of its arguments.
+
+    Raises:
+        ValueError: for labels that their loss cannot take, or class weights that Keras would apply
+            to other classes than meant.
+    """
+    if arguments.get("class_weight") is not None:
+        _check_class_weight(plan)
+        for each in plan.outputs:
+            warn_of_two_corrections(each.loss, "`class_weight`", stacklevel=5)
+    y = arguments.get("y")
+    if y is None or arguments.get("sample_weight") is not None:
+        return  # a row of weight 0 may have any label
+    outputs = tuple(each.output for each in plan.outputs)
+    for each in plan.outputs:
+        if each.loss is not None and mask_of(each.output.tensor) is None:
+            of_output = y
+            if keras.tree.is_nested(y):
+                of_output = part_of(y, each.output, outputs, "y")
+            _check_labels(of_output, each)
+
+
+def _check_labels(y, plan):
+    if isinstance(y, list):
+        y = np.asarray(y)
+    if not isinstance(y, np.ndarray) or y.ndim == 0:
+        return  # a tensor, a data set: seen batch by batch
+    loss, form = plan.loss, form_of(plan.output.tensor.shape, plan.loss.multi_label)
+    of_sample = max(1, int(np.prod(y.shape[1:], dtype="int64")))
+    y = y[: max(1, _MOST_LABELS // of_sample)]
+    read_labels(y, form, loss.ignore_class, None, loss.dtype, name="y")
+
+
+def _check_class_weight(plan):
+    for each in plan.outputs:
+        several = each.loss is not None and each.loss.multi_label
+        if several or len(each.output.tensor.shape) > 2:
+            raise ValueError(
+                "Keras reads `class_weight` by one class for each sample, and this model has "
+                f"{'several labels' if several else 'a label for each pixel or token'} of a "
+                "sample. Take the callback `keras_lpl.callbacks.DeferredReweighting(class_counts, "
+                "start_epoch=0, class_weight=[...])`, or `keras_lpl.ClassBalancedLoss"
+                f"(class_counts)`. Received: class_weight for the output {each.output.name!r} of "
+                f"shape {tuple(each.output.tensor.shape)}"
+            )
+
+
+def warn_of_two_corrections(loss: Any, what: str, stacklevel: int = 3) -> None:
+    """Warns where class weights come on top of a loss that corrects for the counts already."""
+    parts = [loss, *getattr(loss, "perturbations", [])]
+    if any(getattr(part, "corrects_prior", False) for part in parts):
+        warnings.warn(
+            f"`{type(loss).__name__}` corrects for the class counts already. With {what} as well, "
+            f"rare classes will be predicted too often. Leave {what} out, or take a loss without "
+            "counts.",
+            stacklevel=stacklevel,
+        )
