@@ -92,6 +92,8 @@ class DeferredReweighting(keras.callbacks.Callback):
         _check_shape(self.class_weight, tuple(weights.shape), "the model's output")
         loss = model.loss_of_output(self.output)
         warn_of_two_corrections(loss, "`DeferredReweighting`", stacklevel=4)
+        if loss is None:
+            model.check_single_labels(self.output)
         model.reweight_classes(np.ones(self.class_weight.shape), self.output)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

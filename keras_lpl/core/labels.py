@@ -43,6 +43,8 @@ def to_numbers(y_true: Tensor, name: str = "y_true") -> Tensor:
     if isinstance(y_true, (list, tuple)):
         y_true = np.asarray(y_true)
     dtype = getattr(y_true, "dtype", None)
+    if dtype == np.uint64 and isinstance(y_true, np.ndarray):  # unknown to PyTorch
+        y_true = y_true.astype("int64")
     if isinstance(dtype, np.dtype) and dtype.kind not in "biuf" and dtype.name != "bfloat16":
         raise ValueError(_not_numbers(name, dtype))
     try:
@@ -54,6 +56,8 @@ def to_numbers(y_true: Tensor, name: str = "y_true") -> Tensor:
         raise ValueError(_not_numbers(name, dtype))
     if dtype in _NARROW:  # they wrap when they are compared with a number of classes
         return ops.cast(tensor, "int32")
+    if dtype in ("uint32", "uint64"):  # they know no -1
+        return ops.cast(tensor, engines.INDEX_DTYPE)
     return ops.cast(tensor, "float32") if dtype in ("bfloat16", "float16") else tensor
 
 

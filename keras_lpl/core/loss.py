@@ -20,10 +20,11 @@ from keras_lpl.core.samples import Samples
 from keras_lpl.core.statistics import mean_confidence
 from keras_lpl.core.typing import Tensor
 
-# The loss that is being computed, its samples and its context: Keras hands `call` labels and logits
+# The loss that is being computed, its samples, its context and, for several labels, the weights of
+# the classes: Keras hands `call` labels and logits
 # alone. A context variable, as replicas run in threads.
-_computed: contextvars.ContextVar[tuple[Any, Samples, Context] | None] = contextvars.ContextVar(
-    "keras_lpl_computed", default=None
+_computed: contextvars.ContextVar[tuple[Any, Samples, Context, Any] | None] = (
+    contextvars.ContextVar("keras_lpl_computed", default=None)
 )
 
 
@@ -119,7 +120,8 @@ class ClassificationLoss(keras.losses.Loss):
         samples = self.read(y_true, y_pred, sample_weight, scope)
         context = scope.begin(samples)
         weight = self._weight_of_losses(samples, y_pred, sample_weight, scope)
-        token = _computed.set((self, samples, context))
+        class_weight = None if samples.num_problems is None else scope.class_weight
+        token = _computed.set((self, samples, context, class_weight))
         try:
             # Without Keras's mask, which the weight has taken in.
             loss = super().__call__(samples.logits, samples.logits, weight)
@@ -132,14 +134,17 @@ class ClassificationLoss(keras.losses.Loss):
         """Losses in the leading shape of the output, `(batch, ...)`, not weighted."""
         computed = _computed.get()
         if computed is not None and computed[0] is self:
-            _, samples, context = computed
+            _, samples, context, class_weight = computed
         else:
             scope = current_scope(y_pred)
             samples, context = self.read(y_true, y_pred, None, scope), scope.context
+            class_weight = None
         if not context.training:
             return samples.to_output(crossentropy(samples))
-        context = self._complete(context, samples)
-        return samples.to_output(self.per_sample(samples, context))
+        losses = self.per_sample(samples, self._complete(context, samples))
+        if class_weight is not None:  # of several labels, each has a weight of its own
+            losses = losses * samples.of_own_class(class_weight)
+        return samples.to_output(losses)
 
     def read(
         self,
@@ -194,11 +199,8 @@ class ClassificationLoss(keras.losses.Loss):
         """Weights of the losses for Keras, in the leading shape of the output, or None."""
         leading = tuple(y_pred.shape)[:-1]
         weight = spread_weight(sample_weight, leading, samples.shape, self.dtype)
-        if scope.class_weight is not None:
-            of_rows = samples.of_own_class(scope.class_weight)
-            if samples.num_problems is not None:
-                of_rows = ops.mean(ops.reshape(of_rows, (-1, samples.num_problems)), axis=-1)
-            of_rows = ops.reshape(of_rows, samples.shape)
+        if scope.class_weight is not None and samples.num_problems is None:
+            of_rows = ops.reshape(samples.of_own_class(scope.class_weight), samples.shape)
             weight = of_rows if weight is None else weight * of_rows
         counted = samples.counted_in_output()
         if counted is None:

@@ -60,6 +60,11 @@ class RunningStatistic(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `update`")
 
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the values. A file of a plain `keras.Model` has none, and changes nothing."""
+        if len(store.keys()):
+            super().load_own_variables(store)
+
     def take_settings(self, other: Any) -> None:
         """Takes over the settings of `other`, a statistic of the same name that came later."""
 
@@ -188,3 +193,8 @@ class ClassWeight(keras.layers.Layer):
             autocast=False,
             aggregation="mean",
         )
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the values. A file of a plain `keras.Model` has none, and changes nothing."""
+        if len(store.keys()):
+            super().load_own_variables(store)

@@ -51,7 +51,7 @@ def with_logit_adjustment(
             f"Received: {len(flat)} outputs"
         )
     logits = flat[0]
-    check_logits(logits, "`with_logit_adjustment`")
+    check_logits(logits, "`with_logit_adjustment`", inputs)
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
         perturbations = loss.perturbations if isinstance(loss, PerturbedCrossentropy) else []
         if any(isinstance(p, (LogitAdjustment, VS)) and p.tau for p in perturbations):
@@ -61,5 +61,5 @@ def with_logit_adjustment(
                 f"Received: loss={loss.name!r}",
                 stacklevel=2,
             )
-    adjust = PostHocLogitAdjustment(class_counts, tau, name="logit_adjustment")
+    adjust = PostHocLogitAdjustment(class_counts, tau, name="logit_adjustment", dtype=logits.dtype)
     return keras.Model(inputs, adjust(logits), name=f"{model.name}_adjusted")

@@ -6,9 +6,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_lpl.core.outputs import find_probabilities
 from keras_lpl.core.typing import Tensor
 
 _PROBABILITIES = {"softmax", "log_softmax", "sigmoid", "log_sigmoid", "hard_sigmoid", "sparsemax"}
+
+
+_SHAPE_LAYERS = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
 
 
 def symbolic_tensors(model: Any) -> tuple[Any, Any]:
@@ -49,15 +53,27 @@ def symbolic_tensors(model: Any) -> tuple[Any, Any]:
 def probability_of(output: Any) -> str | None:
     """Name of the activation that makes probabilities of an output; None for logits."""
     layer = output_layer(output)
+    while isinstance(layer, _SHAPE_LAYERS):
+        layer = output_layer(layer.input)
     activation = getattr(layer, "activation", None)
     names = {getattr(activation, "__name__", None), type(layer).__name__.lower()}
     found = names & _PROBABILITIES
     return found.pop() if found else None
 
 
-def check_logits(output: Any, who: str) -> None:
-    """Raises `ValueError` if `output` is one of probabilities."""
+def check_logits(output: Any, who: str, inputs: Any = None) -> None:
+    """Raises `ValueError` if `output` is one of probabilities.
+
+    Args:
+        output: A symbolic output of a model.
+        who: What needs logits, for the message.
+        inputs: The model's symbolic inputs: where the graph does not show what happens inside of a
+            layer of a user's own, the model is called on zeros.
+    """
     found = probability_of(output)
+    is_hidden = not type(output_layer(output)).__module__.startswith("keras.")
+    if not found and is_hidden and inputs is not None and _sums_to_one(inputs, output):
+        found = "softmax"
     if found:
         raise ValueError(
             f"{who} needs logits, and this model ends in probabilities. Take the activation "
@@ -65,6 +81,20 @@ def check_logits(output: Any, who: str) -> None:
             "returns; or pass `from_logits=False` to the loss. Received: activation "
             f"{found!r} of layer {getattr(output_layer(output), 'name', output)!r}"
         )
+
+
+def _sums_to_one(inputs, output):
+    """True if a model's output on zeros looks like probabilities."""
+
+    def zeros(tensor):
+        shape = [2, *(1 if size is None else size for size in tensor.shape[1:])]
+        return ops.zeros(shape, dtype=tensor.dtype)
+
+    try:
+        values = keras.Model(inputs, output)(keras.tree.map_structure(zeros, inputs))
+    except Exception:  # such a layer may refuse zeros, or sizes of 1
+        return False
+    return bool(find_probabilities(values))
 
 
 def output_layer(output: Any) -> Any:

@@ -190,6 +190,8 @@ class LPLModel(keras.Model):
         """Configures training, as `keras.Model.compile`."""
         super().compile(*args, **kwargs)
         outputs = outputs_of(self)
+        if isinstance(self.loss, (dict, list, tuple)):
+            _check_distinct(outputs)
         plans = tuple(
             self._plan_of(output, loss)
             for output, loss in zip(
@@ -211,7 +213,7 @@ class LPLModel(keras.Model):
         if not isinstance(loss, ClassificationLoss):
             return OutputPlan(output, confidence=f"{output.prefix}confidence")
         if loss.from_logits:
-            check_logits(output.tensor, f"`{type(loss).__name__}`")
+            check_logits(output.tensor, f"`{type(loss).__name__}`", symbolic_tensors(self)[0])
         form = form_of(output.tensor.shape, loss.multi_label)
         kind = "label_" if loss.multi_label else ""
         needs = frozenset(loss.all_needs())
@@ -233,9 +235,18 @@ class LPLModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model; Keras leaves that to models with a `compile` of their own."""
         config = keras.saving.deserialize_keras_object(config)
+        reweighted = config.pop("reweighted_outputs", ())
         self.compile(**config)
+        self.reweighted_outputs = frozenset(reweighted)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self) -> Any:
+        """Config of `compile`, with the outputs whose classes are weighted."""
+        config = super().get_compile_config()
+        if config and self.reweighted_outputs:
+            config["reweighted_outputs"] = sorted(self.reweighted_outputs)
+        return config
 
     # --- Training: Keras's own step, with a scope laid out for each loss ------------------------
 
@@ -402,18 +413,19 @@ class LPLModel(keras.Model):
         if isinstance(y, (dict, list, tuple)) and len(self.outputs) > 1:
             y = part_of(y, plan.output, tuple(each.output for each in self._plan.outputs), "y")
         features = None
+        # Called rather than `predict_on_batch`, which loses Keras's masks.
         if plan.head is None:
-            results = keras.tree.flatten(self.predict_on_batch(x))
+            results = keras.tree.flatten(self(x, training=False))
         else:
-            results = self._plan.twin.predict_on_batch(x)
+            results = self._plan.twin(x, training=False)
             before = [p for p in self._plan.outputs if p.head is not None]
-            features = results[len(self.outputs) + before.index(plan)]
+            features = ops.stop_gradient(results[len(self.outputs) + before.index(plan)])
         y_pred = results[plan.output.index]
         scope = OutputScope(self, plan, features, training=True)
         with scopes({None: scope}):
             perturbed = plan.loss.perturb(y, y_pred, sample_weight, scope.state())
-        logits = np.asarray(y_pred)
-        if perturbed.shape != logits.shape:
+        logits = ops.convert_to_numpy(y_pred)
+        if tuple(perturbed.shape) != logits.shape:
             logits = np.stack([np.zeros_like(logits), logits], axis=-1)
         return logits.reshape(perturbed.shape), ops.convert_to_numpy(perturbed)
 
@@ -440,6 +452,20 @@ class LPLModel(keras.Model):
             ValueError: if there is no such output, or several and none is named.
         """
         return self._plan.find(output).output.name
+
+    def check_single_labels(self, output: str | None) -> None:
+        """Raises `ValueError` for an output of several labels with a loss of Keras's own."""
+        plan = self._plan.find(output)
+        outputs = outputs_of(self)
+        loss = losses_of(self.loss, outputs, self.output_names)[plan.output.index]
+        name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+        form = plan.output.form
+        if form is not None and form.units > 1 and str(name).startswith("binary_"):
+            raise ValueError(
+                "Class weights of several labels need a loss that knows the labels apart, such as "
+                "`keras_lpl.PerturbedCrossentropy([], multi_label=True)`, which is the same "
+                f"cross-entropy. Received: loss={loss!r} for {form.units} labels"
+            )
 
     def loss_of_output(self, output: str | None) -> Any:
         """Loss of an output, if it is one of this package; None otherwise."""
@@ -513,6 +539,16 @@ class LPLModel(keras.Model):
         if len(weights) == 1 and not keras.tree.is_nested(y_pred):
             return weights[0]
         return keras.tree.pack_sequence_as(y_pred, weights)
+
+
+def _check_distinct(outputs):
+    """Raises unless every output is a tensor of its own, by which its loss finds its state."""
+    if len({id(output.tensor) for output in outputs}) < len(outputs):
+        raise ValueError(
+            "Two outputs of the model are one tensor. Make them two, for example by "
+            "`keras.layers.Identity()(tensor)`, so that each has a state of its own. Received: "
+            f"outputs of the layers {[output_layer(o.tensor).name for o in outputs]}"
+        )
 
 
 def _inside_step(train_step):

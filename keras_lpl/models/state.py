@@ -1,8 +1,10 @@
 """State of an `LPLModel`: its running statistics, and each loss's access to them in a step."""
 
+import warnings
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lpl.core.context import Context, Scope
@@ -68,6 +70,7 @@ class Statistics(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trainable=False, dtype="float32", **kwargs)
+        self._names: tuple[str, ...] = ()
         self.built = True
 
     def add(self, name: str, statistic: Any) -> None:
@@ -75,8 +78,28 @@ class Statistics(keras.layers.Layer):
         existing = self.get(name)
         if existing is None:
             setattr(self, f"running_{name}", statistic)
+            self._names = (*self._names, name)
         elif hasattr(existing, "take_settings"):
             existing.take_settings(statistic)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the names of the statistics, beside the values that they save themselves."""
+        store["names"] = np.frombuffer("\n".join(self._names).encode(), dtype="uint8")
+
+    def load_own_variables(self, store: Any) -> None:
+        """Warns of statistics in the file that this model does not have."""
+        if "names" not in list(store.keys()):  # a plain model, or version 0.1
+            return
+        saved = bytes(np.asarray(store["names"])).decode().split("\n")
+        lost = sorted(set(saved) - set(self._names) - {""})
+        if lost:
+            warnings.warn(
+                "The file has running statistics that this model does not: they belong to a loss "
+                "it is not compiled with, and are lost. Load the model with its compiled loss "
+                "(`keras.saving.load_model(path)`), or compile it before `load_weights`. "
+                f"Received: {', '.join(lost)}",
+                stacklevel=2,
+            )
 
     def get(self, name: str) -> Any:
         """The statistic of that name, or None."""

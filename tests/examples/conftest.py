@@ -3,7 +3,7 @@
 import pytest
 
 # On every backend: what a newcomer runs first, in a selection where compiling takes its time. The
-# other scripts use nothing that is not tested on all backends elsewhere. The study is for JAX alone.
+# other scripts use nothing that is not tested on all backends elsewhere. The study needs JAX.
 EVERYWHERE = ("test_quickstart.py", "test_study.py")
 
 

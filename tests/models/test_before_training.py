@@ -115,7 +115,7 @@ def test_models_in_the_wrong_place():
     plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(TypeError, match=r"from_model\(model\)`.*Received: 'sequential"):
         keras_lpl.LPLModel(plain)
-    with pytest.raises(TypeError, match="takes a Keras model.*of type Dense"):
+    with pytest.raises(TypeError, match=r"takes a Keras model.*of type Dense"):
         keras_lpl.LPLModel.from_model(keras.layers.Dense(3))
     with pytest.raises(ValueError, match=r"no output of that name: it has \['.*Received: .*'knid'"):
         model().perturb_on_batch(X, Y, output="knid")
