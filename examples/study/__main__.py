@@ -3,6 +3,7 @@
     python -m examples.study run                   every cell that has no result yet
     python -m examples.study run --only digits     those whose name contains a word
     python -m examples.study report                tables and pictures from the results
+    python -m examples.study report --results docs/results/study --page docs/results.md
     python -m examples.study features IMAGES.npz   features of a pretrained network, for CIFAR
 
 Runs on the JAX backend. A cell is one data set under one regime: all methods and seeds train side
@@ -34,6 +35,7 @@ def main():
     report = commands.add_parser("report", help="tables and pictures")
     report.add_argument("--recipe", type=Path, default=HERE / "study.toml")
     report.add_argument("--results", type=Path, default=Path("results/study"))
+    report.add_argument("--page", type=Path, help="fill the tables of this page instead")
     features = commands.add_parser("features", help="features of images")
     features.add_argument("images", type=Path, nargs="+", help="cifar10.npz, cifar100.npz")
     arguments = parser.parse_args()
@@ -75,7 +77,10 @@ def _run(arguments):
 def _report(arguments):
     from examples.study import tables
 
-    tables.write(arguments.results, arguments.recipe)
+    if arguments.page:
+        tables.fill(arguments.page, arguments.results, arguments.recipe)
+    else:
+        tables.write(arguments.results, arguments.recipe)
 
 
 def _features(arguments):

@@ -25,7 +25,7 @@ def gains(cells, row=None, other="LA, chosen"):
 
     from examples.study import report
 
-    row = row or f"{report.SELF_SETTING}, kappa 2 power 8"
+    row = row or report.DEFAULT
     names = list(dict.fromkeys(cell.set for cell in cells))[::-1]
     regimes = [regime for regime in COLORS if any(cell.regime == regime for cell in cells)]
     size = 2 + 2.8 * len(regimes), 1.6 + 0.24 * len(names)
@@ -42,7 +42,7 @@ def gains(cells, row=None, other="LA, chosen"):
         )
         axes.legend(
             [bars, points],
-            ["LA + LPL, no search", "LA, tau by search"],
+            ["LPLLoss(counts)", "LA, tau by search"],
             title=regime.capitalize(),
             fontsize=8,
             frameon=False,

@@ -15,6 +15,7 @@ T_QUANTILES += (2.13, 2.12, 2.11, 2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06
 
 BASE = "LA, tau 1"
 SELF_SETTING = "LA + LPL, running"
+DEFAULT = f"{SELF_SETTING}, kappa 1 power 16"  # of `LPLLoss(counts)`
 MAIN_ROWS = (
     "cross-entropy",
     "class weights",
@@ -28,6 +29,7 @@ MAIN_ROWS = (
     "LPL, chosen",
     "LA + LPL, kappa 1",
     "LA + LPL, chosen",
+    DEFAULT,
     "LA + LPL, running, kappa 2 power 8",
     "LA of tau + LPL, running, chosen",
 )

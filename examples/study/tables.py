@@ -8,6 +8,7 @@ import numpy as np
 from examples.study import pictures
 from examples.study.report import (
     BASE,
+    DEFAULT,
     MAIN_ROWS,
     compare,
     every_row,
@@ -29,6 +30,19 @@ COLUMNS = {
         for name in ("macro F1", "accuracy", "frequent third", "rare third", "calibration error")
     },
 }
+RULES = (
+    DEFAULT,
+    "LA + LPL, running, kappa 2 power 16",
+    "LA + LPL, running, kappa 2 power 8",
+    "LA + LPL, batch, power 8",
+    "LA + LPL, overall, power 16",
+    "LA + LPL, loss, power 8",
+    "LA + LPL, lead, power 0.2",
+    "LA + LPL, smoothed, smooth 20",
+    "LA by confidence, kappa 0.5",
+    "LA + margin, kappa 1",
+    "LA + margin, kappa 2",
+)
 POSITIVES = ("recall", "precision", "f1", "chosen_recall", "chosen_precision", "chosen_f1")
 POSITIVES += ("balanced_accuracy", "chosen_balanced_accuracy", "average_precision")
 
@@ -73,6 +87,38 @@ def write(folder, recipe):
     pictures.draw(folder, several or binary)
 
 
+def sections(cells):
+    """The tables of a page, by the names of their places."""
+    several = [cell for cell in cells if not cell.is_binary]
+    binary = [cell for cell in cells if cell.is_binary]
+    whole = [cell for cell in several if all(cell.has(row) for row in RULES)]
+    columns = {name: COLUMNS[name] for name in ("method", "balanced accuracy")}
+    columns |= {name: COLUMNS[name] for name in ("better / worse", "worst", "frequent third")}
+    columns["rare third"] = COLUMNS["rare third"]
+    return {
+        "where": by_kind(several),
+        "rules": markdown(summary(whole, RULES, BASE), columns),
+        "tau": on_top(several),
+        "positives": of_positives(binary),
+    }
+
+
+def fill(page, folder, recipe):
+    """Fills the tables of a page, each after a line `<!-- study: NAME -->`, up to `<!-- end -->`.
+
+    The pictures are drawn beside the results.
+    """
+    cells = load(file_of(cell, folder) for cell in load_recipe(recipe))
+    text = Path(page).read_text()
+    for name, lines in sections(cells).items():
+        begin, end = f"<!-- study: {name} -->\n", "\n<!-- end -->"
+        start = text.index(begin) + len(begin)
+        stop = text.index(end, start)
+        text = text[:start] + "\n" + "\n".join(lines) + "\n" + text[stop:]
+    Path(page).write_text(text)
+    pictures.draw(folder, [cell for cell in cells if not cell.is_binary])
+
+
 def rows_of(cells):
     """The main rows that all cells have."""
     return [row for row in MAIN_ROWS if all(cell.has(row) for cell in cells)]
@@ -90,6 +136,8 @@ def markdown(table, columns):
     """Lines of a Markdown table; `columns` maps headings to functions of a row's dict."""
     lines = ["| " + " | ".join(columns) + " |", "| --- " + "| ---: " * (len(columns) - 1) + "|"]
     for row in table:
+        if isinstance(row, dict) and row["row"] == DEFAULT:
+            row = row | {"row": "**`LPLLoss(counts)`**"}
         lines.append("| " + " | ".join(cell(row) for cell in columns.values()) + " |")
     return lines
 

@@ -1,5 +1,7 @@
 """The study: its arithmetic beside the library's losses, its trainer beside Keras, its numbers."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -299,3 +301,16 @@ def test_seeds_at_once_do_not_matter():
         np.testing.assert_allclose(
             first["balanced_accuracy"], second["balanced_accuracy"], atol=0.005
         )
+
+
+def test_the_page_shows_the_committed_results(tmp_path):
+    docs = Path(__file__).parent.parent.parent / "docs"
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for file in (docs / "results" / "study").glob("*.json"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    page = tmp_path / "results.md"
+    page.write_text((docs / "results.md").read_text())
+    recipe = Path(tables.__file__).parent / "study.toml"
+    tables.fill(page, folder, recipe)
+    assert page.read_text() == (docs / "results.md").read_text()
