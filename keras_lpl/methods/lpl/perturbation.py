@@ -54,7 +54,7 @@ DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
         "step_size": None,  # one step
     },
 }
-# Of the settings of the study (docs/results.md), the one that is never more than half a point behind
+# Of the study's settings (docs/results.md) the one that is never more than half a point behind
 # logit adjustment.
 CONFIDENCE_POWER = 16.0
 
