@@ -13,7 +13,6 @@ from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context, Scope, current_scope
 from keras_lpl.core.crossentropy import crossentropy
-from keras_lpl.core.masks import mask_of
 from keras_lpl.core.outputs import find_probabilities, read_output, spread_weight
 from keras_lpl.core.perturbation import NEEDS
 from keras_lpl.core.samples import Samples
@@ -161,7 +160,6 @@ class ClassificationLoss(keras.losses.Loss):
             multi_label=self.multi_label,
             ignore_class=self.ignore_class,
             from_logits=self.from_logits,
-            mask=mask_of(y_pred),
             features=None if scope is None else scope.features,
             dtype=self.dtype,
         )

@@ -23,6 +23,7 @@ from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core import labels as label_forms
 from keras_lpl.core.labels import RowLabels
+from keras_lpl.core.masks import mask_of
 from keras_lpl.core.numerics import finite_rows
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
@@ -96,7 +97,8 @@ def read_output(
         multi_label: Read each unit of the last axis as a label of its own.
         ignore_class: Rows with this label take no part.
         from_logits: False if `y_pred` holds probabilities.
-        mask: bool, as `sample_weight`; False for rows that take no part.
+        mask: bool, as `sample_weight`; False for rows that take no part. None for the mask that
+            Keras's layers have given `y_pred`, if any.
         features: Input of the model's last layer, `(..., features)`, or None.
         dtype: `"float32"` or `"float64"`.
         name: What to call the labels in an error.
@@ -105,6 +107,7 @@ def read_output(
     Raises:
         ValueError: if shapes do not fit, or if the values of the labels are at hand and wrong.
     """
+    mask = mask_of(y_pred) if mask is None else mask
     y_pred = ops.convert_to_tensor(y_pred)
     form = form_of(y_pred.shape, multi_label)
     shape = tuple(ops.shape(y_pred)[:-1])

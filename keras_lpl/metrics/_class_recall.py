@@ -5,7 +5,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_lpl.core.masks import mask_of
 from keras_lpl.core.outputs import form_of, read_output
 from keras_lpl.core.typing import Tensor
 
@@ -57,8 +56,8 @@ class ClassRecall(keras.metrics.Metric):
                 code, where it cannot be seen, such a label makes the metric NaN until the next
                 reset, unless its weight is 0.
         """
-        mask = mask_of(y_pred)
-        y_pred = ops.convert_to_tensor(y_pred)
+        if not hasattr(y_pred, "shape"):
+            y_pred = ops.convert_to_tensor(y_pred)
         form = form_of(y_pred.shape, self.multi_label)
         if self._shape is None:
             self._build(form.shape_by_class)
@@ -73,7 +72,6 @@ class ClassRecall(keras.metrics.Metric):
             sample_weight,
             multi_label=self.multi_label,
             ignore_class=self.ignore_class,
-            mask=mask,
             # The order of the classes is the same for logits and probabilities.
             from_logits=self.from_logits or (form.units > 1 and not self.multi_label),
         )

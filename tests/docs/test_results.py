@@ -32,7 +32,7 @@ def test_that_test_can_fail(tmp_path):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(file.read_bytes())
     page = tmp_path / "docs" / "results.md"
-    row = next(line for line in page.read_text().splitlines() if line.startswith("| LPL"))
+    row = next(line for line in page.read_text().splitlines() if line.startswith("| LDAM+LPL"))
     page.write_text(page.read_text().replace(row, row + " 0.1 |"))
     result = check(cwd=tmp_path)
     assert result.returncode == 1
