@@ -10,9 +10,6 @@ GRAY = "0.6"
 
 def draw(folder, cells):
     """Writes `gains.png`, `trade.png` and `settings.png` into `folder`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     folder = Path(folder)
     for name, picture in {"gains": gains, "trade": trade, "settings": settings}.items():
         figure = picture(cells)
@@ -21,15 +18,18 @@ def draw(folder, cells):
 
 def gains(cells, row=None, other="LA, chosen"):
     """What a row gains over logit adjustment in each cell, with its 95% interval."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     from examples.study import report
 
-    row = row or report.DEFAULT
+    if row is None:
+        settings = [n for n in cells[0].lanes if cells[0].lanes[n]["family"] == report.SELF_SETTING]
+        row = next(r for r in (report.DEFAULT, *settings) if all(cell.has(r) for cell in cells))
     names = list(dict.fromkeys(cell.set for cell in cells))[::-1]
     regimes = [regime for regime in COLORS if any(cell.regime == regime for cell in cells)]
     size = 2 + 2.8 * len(regimes), 1.6 + 0.24 * len(names)
-    figure, panels = plt.subplots(1, len(regimes), figsize=size, sharey=True, squeeze=False)
+    figure = Figure(figsize=size)
+    panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)
     for axes, regime in zip(panels[0], regimes, strict=True):
         part = [cell for cell in cells if cell.regime == regime]
         heights = np.array([names.index(cell.set) for cell in part])
@@ -59,11 +59,12 @@ def gains(cells, row=None, other="LA, chosen"):
 
 def trade(cells):
     """Frequent against rare classes: the mean over all cells, beside cross-entropy."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     from examples.study import report
 
-    figure, axes = plt.subplots(figsize=(7.5, 5))
+    figure = Figure(figsize=(7.5, 5))
+    axes = figure.subplots()
     rows = [*report.MAIN_ROWS, "LA, tau 2", "LA + LPL, kappa 2"]
     rows = [row for row in rows if all(cell.has(row) for cell in cells)]
     points = {
@@ -97,7 +98,7 @@ def trade(cells):
 
 def settings(cells):
     """The self-setting bound's kappa and power: mean gain over logit adjustment, and the worst."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     from examples.study import report
 
@@ -108,7 +109,8 @@ def settings(cells):
     ]
     kappas = sorted({lane["settings"]["kappa"] for lane in lanes})
     powers = sorted({lane["settings"]["power"] for lane in lanes})
-    figure, both = plt.subplots(1, 2, figsize=(8.5, 3.6))
+    figure = Figure(figsize=(8.5, 3.6))
+    both = figure.subplots(1, 2)
     for axes, title, of in zip(
         both, ("mean over cells", "worst cell"), (np.mean, np.min), strict=True
     ):
