@@ -141,7 +141,7 @@ def _over_crossentropy(times):
     return {f"{name} / cross-entropy": ratio(times, name, "cross-entropy") for name in others}
 
 
-def fit_case(classes=10, batch=128, steps=100, seconds=30.0):
+def fit_case(classes=10, batch=128, steps=100, seconds=15.0):
     """Training steps of a small network by `fit`: against plain Keras with cross-entropy."""
     counts, labels, _ = long_tail(classes, batch * steps)
     x = np.random.default_rng(4).normal(size=(batch * steps, 64)).astype("float32")
