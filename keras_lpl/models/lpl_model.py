@@ -29,7 +29,7 @@ from keras import ops
 from keras_lpl.core import checks
 from keras_lpl.core.context import Scope, scopes
 from keras_lpl.core.loss import ClassificationLoss
-from keras_lpl.core.outputs import form_of, read_output, rows_of_weight
+from keras_lpl.core.outputs import form_of
 from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.core.registry import register
 from keras_lpl.core.statistics import ClassWeight, RunningClassConfidence, TrainingProgress
@@ -38,6 +38,7 @@ from keras_lpl.models.before_training import check_fit
 from keras_lpl.models.head import check_logits, find_head, output_layer, symbolic_tensors
 from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of, part_of
 from keras_lpl.models.progress import ProgressCallback
+from keras_lpl.models.reweighting import ClassReweighting
 from keras_lpl.models.state import OutputScope, Statistics
 
 # Takes the features of a training step from `call` to `compute_loss`. A context variable, as
@@ -51,7 +52,7 @@ _LOST = ("train_step", "test_step", "compute_loss")
 
 
 @register
-class LPLModel(keras.Model):
+class LPLModel(ClassReweighting, keras.Model):
     """A `keras.Model` that gives its losses what a batch alone cannot.
 
     Built like a functional `keras.Model`, or from an existing model of any kind (`from_model`). Its
@@ -429,21 +430,7 @@ class LPLModel(keras.Model):
             logits = np.stack([np.zeros_like(logits), logits], axis=-1)
         return logits.reshape(perturbed.shape), ops.convert_to_numpy(perturbed)
 
-    # --- Class weights that a callback may change while training goes on ---------------------
-
-    def class_weight_of(self, plan: OutputPlan) -> ClassWeight | None:
-        kind = "label_" if plan.loss is not None and plan.loss.multi_label else ""
-        return self.statistics.get(f"{plan.output.prefix}{kind}class_weight")
-
-    @property
-    def class_weight(self) -> Any:
-        """Weights set by `reweight_classes`, else ones; of several outputs, a dict by name."""
-        found = {
-            plan.output.name: ops.convert_to_tensor(weight.value)
-            for plan in self._plan.outputs
-            if (weight := self.class_weight_of(plan)) is not None
-        }
-        return found if len(self._plan.outputs) > 1 else next(iter(found.values()))
+    # --- What callbacks ask --------------------------------------------------------------------
 
     def find_output(self, output: str | None) -> str:
         """Name of an output; of the only one if `output` is None.
@@ -452,20 +439,6 @@ class LPLModel(keras.Model):
             ValueError: if there is no such output, or several and none is named.
         """
         return self._plan.find(output).output.name
-
-    def check_single_labels(self, output: str | None) -> None:
-        """Raises `ValueError` for an output of several labels with a loss of Keras's own."""
-        plan = self._plan.find(output)
-        outputs = outputs_of(self)
-        loss = losses_of(self.loss, outputs, self.output_names)[plan.output.index]
-        name = loss if isinstance(loss, str) else getattr(loss, "name", "")
-        form = plan.output.form
-        if form is not None and form.units > 1 and str(name).startswith("binary_"):
-            raise ValueError(
-                "Class weights of several labels need a loss that knows the labels apart, such as "
-                "`keras_lpl.PerturbedCrossentropy([], multi_label=True)`, which is the same "
-                f"cross-entropy. Received: loss={loss!r} for {form.units} labels"
-            )
 
     def loss_of_output(self, output: str | None) -> Any:
         """Loss of an output, if it is one of this package; None otherwise."""
@@ -487,58 +460,6 @@ class LPLModel(keras.Model):
             keras.tree.flatten(y_pred)[plan.output.index],
             part_of(weight, plan.output, outputs, "sample_weight"),
         )
-
-    def reweight_classes(self, class_weight: Any, output: str | None = None) -> None:
-        """Multiplies the loss of each training sample by the weight of its class, from now on.
-
-        Whatever the loss. The first call compiles the training step once more; later ones change
-        a variable.
-
-        Args:
-            class_weight: `(classes,)`, or None to train without weights again. Soft labels get the
-                mean weight of their classes, several labels `(labels, 2)`.
-            output: Name of the output; None for the only one.
-        """
-        if class_weight is None and output is None:
-            chosen = list(self._plan.outputs)
-        else:
-            chosen = [self._plan.find(output)]
-        for plan in chosen:
-            weight = self.class_weight_of(plan)
-            if weight is not None:
-                ones = np.ones(weight.value.shape)
-                weight.value.assign(ones if class_weight is None else class_weight)
-        names = {plan.output.name for plan in chosen}
-        reweighted = self.reweighted_outputs - names
-        if class_weight is not None:
-            reweighted |= names
-        if reweighted != self.reweighted_outputs:
-            self.reweighted_outputs = frozenset(reweighted)
-            self.train_function = None
-
-    def _reweighted(self, y, flat, y_pred, sample_weight):
-        """Sample weights times class weights, for outputs with losses of Keras's own."""
-        outputs = tuple(plan.output for plan in self._plan.outputs)
-        if all(plan.loss is not None for plan in self._plan.outputs):
-            return sample_weight
-        weights = []
-        for plan in self._plan.outputs:
-            weight = part_of(sample_weight, plan.output, outputs, "sample_weight")
-            labels = part_of(y, plan.output, outputs, "y")
-            class_weight = self.class_weight_of(plan)
-            is_due = plan.loss is None and plan.output.name in self.reweighted_outputs
-            if is_due and labels is not None and class_weight is not None:
-                logits = flat[plan.output.index]
-                samples = read_output(labels, logits, check_values=False)
-                of_rows = samples.of_own_class(ops.convert_to_tensor(class_weight.value))
-                form = form_of(logits.shape)
-                given = rows_of_weight(weight, form, samples.shape, "float32", "sample_weight")
-                of_rows = of_rows if given is None else of_rows * given
-                weight = ops.reshape(of_rows, samples.shape)
-            weights.append(weight)
-        if len(weights) == 1 and not keras.tree.is_nested(y_pred):
-            return weights[0]
-        return keras.tree.pack_sequence_as(y_pred, weights)
 
 
 def _check_distinct(outputs):
