@@ -70,7 +70,7 @@ def test_crashes(): os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["-k", "nothing"], "no test was collected"),
+        (["-k", "no_such_name"], "no test was collected"),
         (["--no-such-option"], "pytest's exit status is 4"),
     ],
 )

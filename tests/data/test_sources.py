@@ -459,6 +459,7 @@ def real_tfds(monkeypatch, tmp_path):
 
 
 def test_the_real_tensorflow_datasets(real_tfds):
+    pytest.importorskip("tensorflow")
     (x_train, y_train), (x_test, y_test) = load("cifar10", data_dir=real_tfds)
     assert x_train.shape == (40, 32, 32, 3)
     assert x_test.shape == (8, 32, 32, 3)
