@@ -69,8 +69,8 @@ def class_counts(
         raise ValueError(
             f"`{name}` must hold numbers, not text. Received: {name}={shortened(counts)}"
         )
-    of = f" of {len(entries)}"
-    return tuple(_count(n, f"{name}[{label}]", allow_zero, of) for label, n in enumerate(entries))
+    total = len(entries)
+    return tuple(_count(n, f"{name}[{c}]", allow_zero, total) for c, n in enumerate(entries))
 
 
 def in_class_order(counts: Any, name: str) -> list:
@@ -142,7 +142,7 @@ def _by_key(keys, values, counts, name):
     return [by_key[key] for key in range(len(keys))]
 
 
-def _count(value, name, allow_zero, of=""):
+def _count(value, name, allow_zero, total=None):
     if getattr(value, "shape", None) == ():
         value = ops.convert_to_numpy(value).item()
     is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
@@ -167,10 +167,11 @@ def _count(value, name, allow_zero, of=""):
             f"`{_argument(name)}` must be finite and not negative. Count the whole training set "
             f"(`keras_lpl.data.class_counts`). Received: {received}"
         )
+    among = "" if total is None else f", one of {total} counts"
     raise ValueError(
         f"`{_argument(name)}` must be positive: a class without training samples has no prior and "
         "no margin. Drop the class, merge it, or count the labels of the whole training set "
-        f"(`keras_lpl.data.class_counts`). Received: {received}{of and f' ({of.strip()} counts)'}"
+        f"(`keras_lpl.data.class_counts`). Received: {received}{among}"
     )
 
 

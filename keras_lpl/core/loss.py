@@ -13,15 +13,20 @@ from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context, Scope, current_scope
 from keras_lpl.core.crossentropy import crossentropy
-from keras_lpl.core.outputs import find_probabilities, read_output, spread_weight
+from keras_lpl.core.outputs import (
+    PROBABILITY_SLACK,
+    find_probabilities,
+    read_output,
+    spread_weight,
+)
 from keras_lpl.core.perturbation import NEEDS
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.statistics import mean_confidence
 from keras_lpl.core.typing import Tensor
 
 # The loss that is being computed, its samples, its context and, for several labels, the weights of
-# the classes: Keras hands `call` labels and logits
-# alone. A context variable, as replicas run in threads.
+# the classes: Keras hands `call` labels and logits alone. A context variable, as replicas run in
+# threads.
 _computed: contextvars.ContextVar[tuple[Any, Samples, Context, Any] | None] = (
     contextvars.ContextVar("keras_lpl_computed", default=None)
 )
@@ -185,7 +190,11 @@ class ClassificationLoss(keras.losses.Loss):
     def _check_probabilities(self, y_pred):
         """Refuses logits where probabilities are meant; False if values cannot be seen."""
         values = engines.concrete(y_pred)
-        if values is not None and values.size and np.any((values < -0.01) | (values > 1.01)):
+        if (
+            values is not None
+            and values.size
+            and np.any(np.abs(values - 0.5) > 0.5 + PROBABILITY_SLACK)
+        ):
             raise ValueError(
                 f"`{type(self).__name__}(from_logits=False)` takes probabilities, and the model's "
                 "output is none. Leave `from_logits` out for a model that ends in logits. "

@@ -29,7 +29,7 @@ from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
 # How far rounding, in half precision, may take a probability out of [0, 1].
-_SLACK = 0.01
+PROBABILITY_SLACK = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,8 +245,7 @@ def _rows_of_logits(x, form, from_logits):
     is_binary = form.units == 1 or form.num_problems is not None
     if not from_logits:
         # What is no probability makes its row NaN, rather than train on a wrong loss.
-        is_share = ops.logical_and(x >= -_SLACK, x <= 1 + _SLACK)
-        x = ops.where(is_share, x, math.nan)
+        x = ops.where(ops.abs(x - 0.5) <= 0.5 + PROBABILITY_SLACK, x, math.nan)
         tiny = 1e-37 if keras.backend.standardize_dtype(x.dtype) == "float32" else 1e-300
         log_p = ops.log(ops.maximum(x, tiny))
         x = log_p - ops.log(ops.maximum(1 - x, tiny)) if is_binary else log_p
@@ -349,6 +348,7 @@ def check_counts(counts: Any, samples: Samples, name: str = "class_counts") -> N
 
 
 __all__ = [
+    "PROBABILITY_SLACK",
     "OutputForm",
     "check_counts",
     "find_probabilities",

@@ -68,6 +68,7 @@ class PerturbedCrossentropy(ClassificationLoss):
                     "`perturbations` must be a list of `keras_lpl.perturbations.Perturbation`. "
                     f"Received: {perturbation!r}"
                 )
+        self.corrects_prior = any(each.corrects_prior for each in self.perturbations)
         super().__init__(
             from_logits=from_logits,
             multi_label=multi_label,

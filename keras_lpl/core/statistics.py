@@ -19,7 +19,21 @@ from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
 
-class RunningStatistic(keras.layers.Layer):
+class State(keras.layers.Layer):
+    """A layer of variables alone, which are saved and restored with the model that owns it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Sums over many batches: float32 whatever the model's policy.
+        super().__init__(trainable=False, dtype="float32", **kwargs)
+        self.built = True
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the values. A file of a plain `keras.Model` has none, and changes nothing."""
+        if len(store.keys()):
+            super().load_own_variables(store)
+
+
+class RunningStatistic(State):
     """Base class of running statistics, such as class means.
 
     Implement `update`, and create the variables in `__init__` with `add_statistic`, so that they
@@ -31,11 +45,6 @@ class RunningStatistic(keras.layers.Layer):
     """
 
     updates_after_loss: bool = False
-
-    def __init__(self, **kwargs: Any) -> None:
-        # Statistics are sums over many batches: float32 whatever the model's policy.
-        super().__init__(trainable=False, dtype="float32", **kwargs)
-        self.built = True
 
     def add_statistic(
         self, name: str, shape: tuple[int, ...], initializer: Any = "zeros"
@@ -59,11 +68,6 @@ class RunningStatistic(keras.layers.Layer):
                 the sums and means of `samples` see to that.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `update`")
-
-    def load_own_variables(self, store: Any) -> None:
-        """Loads the values. A file of a plain `keras.Model` has none, and changes nothing."""
-        if len(store.keys()):
-            super().load_own_variables(store)
 
     def take_settings(self, other: Any) -> None:
         """Takes over the settings of `other`, a statistic of the same name that came later."""
@@ -175,7 +179,7 @@ class TrainingProgress(RunningStatistic):
         self.value.assign(ops.minimum(self.value + self.per_step, 1.0))
 
 
-class ClassWeight(keras.layers.Layer):
+class ClassWeight(State):
     """Weights of the classes, set from outside and read by the training step.
 
     Args:
@@ -183,8 +187,7 @@ class ClassWeight(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int | tuple[int, ...], **kwargs: Any) -> None:
-        super().__init__(trainable=False, dtype="float32", **kwargs)
-        self.built = True
+        super().__init__(**kwargs)
         self.value = self.add_weight(
             name="value",
             shape=as_shape(num_classes),
@@ -193,8 +196,3 @@ class ClassWeight(keras.layers.Layer):
             autocast=False,
             aggregation="mean",
         )
-
-    def load_own_variables(self, store: Any) -> None:
-        """Loads the values. A file of a plain `keras.Model` has none, and changes nothing."""
-        if len(store.keys()):
-            super().load_own_variables(store)

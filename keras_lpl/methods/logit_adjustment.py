@@ -43,11 +43,10 @@ class LogitAdjustment(Perturbation):
         ValueError: for a count of zero or less, or a negative `tau`.
     """
 
-    corrects_prior = True
-
     def __init__(self, class_counts: Counts, tau: float = 1.0) -> None:
         self.class_counts = checks.class_counts(class_counts)
         self.tau = checks.number(tau, "tau", minimum=0)
+        self.corrects_prior = self.tau > 0
 
     def __call__(self, samples: Samples, context: Context) -> Tensor:
         check_counts(self.class_counts, samples)

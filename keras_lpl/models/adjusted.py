@@ -4,10 +4,8 @@ import warnings
 
 import keras
 
-from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.core.typing import Counts
-from keras_lpl.methods.logit_adjustment import LogitAdjustment, PostHocLogitAdjustment
-from keras_lpl.methods.vector_scaling import VS
+from keras_lpl.methods.logit_adjustment import PostHocLogitAdjustment
 from keras_lpl.models.head import check_logits, symbolic_tensors
 
 
@@ -53,11 +51,10 @@ def with_logit_adjustment(
     logits = flat[0]
     check_logits(logits, "`with_logit_adjustment`", inputs)
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
-        perturbations = loss.perturbations if isinstance(loss, PerturbedCrossentropy) else []
-        if any(isinstance(p, (LogitAdjustment, VS)) and p.tau for p in perturbations):
+        if getattr(loss, "corrects_prior", False):
             warnings.warn(
-                "The model was compiled with a logit-adjusted loss, so its logits have the prior "
-                "taken out already: adjusting them once more counts it twice. "
+                "The model was compiled with a loss that corrects for the class counts, so its "
+                "logits have the prior taken out already: adjusting them counts it twice. "
                 f"Received: loss={loss.name!r}",
                 stacklevel=2,
             )

@@ -64,8 +64,7 @@ def _check_class_weight(plan):
 
 def warn_of_two_corrections(loss: Any, what: str, stacklevel: int = 3) -> None:
     """Warns where class weights come on top of a loss that corrects for the counts already."""
-    parts = [loss, *getattr(loss, "perturbations", [])]
-    if any(getattr(part, "corrects_prior", False) for part in parts):
+    if getattr(loss, "corrects_prior", False):
         warnings.warn(
             f"`{type(loss).__name__}` corrects for the class counts already. With {what} as well, "
             f"rare classes will be predicted too often. Leave {what} out, or take a loss without "
