@@ -92,11 +92,11 @@ def sections(cells):
     several = [cell for cell in cells if not cell.is_binary]
     binary = [cell for cell in cells if cell.is_binary]
     whole = [cell for cell in several if all(cell.has(row) for row in RULES)]
-    columns = {name: COLUMNS[name] for name in ("method", "balanced accuracy")}
-    columns |= {name: COLUMNS[name] for name in ("better / worse", "worst", "frequent third")}
-    columns["rare third"] = COLUMNS["rare third"]
+    columns = {name: COLUMNS[name] for name in ("method", "balanced accuracy", "better / worse")}
+    columns |= {name: COLUMNS[name] for name in ("worst", "frequent third", "rare third")}
     return {
         "where": by_kind(several),
+        "cost": markdown(summary(several, rows_of(several), BASE), COLUMNS),
         "rules": markdown(summary(whole, RULES, BASE), columns),
         "tau": on_top(several),
         "positives": of_positives(binary),

@@ -1,5 +1,7 @@
 """`CosineDense` and `PostHocLogitAdjustment`, alone and through models."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -100,7 +102,20 @@ def test_post_hoc_adjustment_refuses_what_makes_no_sense():
     model = helpers.functional(activation="softmax")
     with pytest.raises(ValueError, match="this model ends in probabilities"):
         keras_lpl.models.with_logit_adjustment(model, helpers.COUNTS)
-    for loss in (keras_lpl.LogitAdjustmentLoss, keras_lpl.VSLoss):
+    for loss in (
+        keras_lpl.LogitAdjustmentLoss,
+        keras_lpl.VSLoss,
+        keras_lpl.LPLLoss,
+        keras_lpl.ClassBalancedLoss,
+    ):
         model = helpers.compiled_lpl(loss=loss(helpers.COUNTS))
         with pytest.warns(UserWarning, match="counts it twice"):
             keras_lpl.models.with_logit_adjustment(model, helpers.COUNTS)
+
+
+@pytest.mark.parametrize("loss", [lambda c: keras_lpl.LogitAdjustmentLoss(c, tau=0.0), None])
+def test_a_loss_that_leaves_the_prior_in_is_not_warned_of(loss):
+    model = helpers.compiled_lpl(loss=None if loss is None else loss(helpers.COUNTS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        keras_lpl.models.with_logit_adjustment(model, helpers.COUNTS)
