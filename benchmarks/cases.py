@@ -84,54 +84,44 @@ def loss_case(classes=100, batch=128, seconds=3.0):
 
 
 def scale_case(seconds=1.5):
-    """LPL and plain cross-entropy over the number of classes, and over the batch size."""
-    rows = []
-    sizes = [(c, 128) for c in (10, 100, 1000, 10_000)] + [(100, b) for b in (512, 2048, 8192)]
-    for classes, batch in sizes:
-        counts, labels, logits = long_tail(classes, batch)
-        functions = {
-            "LPL": mean_loss(keras_lpl.LPLLoss(counts, **LPL), labels),
-            "cross-entropy": mean_loss(keras_lpl.PerturbedCrossentropy([]), labels),
+    """The paper's LPL against plain cross-entropy, over both sizes."""
+
+    def losses(counts):
+        return {
+            "LPL": keras_lpl.LPLLoss(counts, **LPL),
+            "cross-entropy": keras_lpl.PerturbedCrossentropy([]),
         }
-        times = side_by_side(
-            {name: value_and_gradient(f, logits) for name, f in functions.items()}, seconds
-        )
-        rows.append(
-            {
-                "case": "scale",
-                "classes": classes,
-                "batch": batch,
-                "times": times,
-                "ratios": {"LPL / cross-entropy": ratio(times, "LPL", "cross-entropy")},
-            }
-        )
-    return rows
+
+    return _over_sizes("scale", losses, seconds)
 
 
 def default_case(seconds=1.5):
     """`LPLLoss(counts)` and logit adjustment against Keras's cross-entropy, over both sizes."""
-    rows = []
-    sizes = [(c, 128) for c in (10, 100, 1000, 10_000)] + [(100, b) for b in (512, 2048, 8192)]
-    for classes, batch in sizes:
-        counts, labels, logits = long_tail(classes, batch)
-        losses = {
+
+    def losses(counts):
+        return {
             "LPLLoss(counts)": keras_lpl.LPLLoss(counts),
             "logit adjustment": keras_lpl.LogitAdjustmentLoss(counts),
             "cross-entropy": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         }
+
+    return _over_sizes("default", losses, seconds)
+
+
+def _over_sizes(case, make_losses, seconds):
+    """Values and gradients of losses over the number of classes, and over the batch size."""
+    rows = []
+    sizes = [(c, 128) for c in (10, 100, 1000, 10_000)] + [(100, b) for b in (512, 2048, 8192)]
+    for classes, batch in sizes:
+        counts, labels, logits = long_tail(classes, batch)
         functions = {
             name: value_and_gradient(mean_loss(loss, labels), logits)
-            for name, loss in losses.items()
+            for name, loss in make_losses(counts).items()
         }
         times = side_by_side(functions, seconds)
+        ratios = _over_crossentropy(times)
         rows.append(
-            {
-                "case": "default",
-                "classes": classes,
-                "batch": batch,
-                "times": times,
-                "ratios": _over_crossentropy(times),
-            }
+            {"case": case, "classes": classes, "batch": batch, "times": times, "ratios": ratios}
         )
     return rows
 

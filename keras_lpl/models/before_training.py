@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lpl import engines
 from keras_lpl.core.masks import mask_of
 from keras_lpl.core.outputs import form_of, read_labels
 from keras_lpl.models.plan import Plan, part_of
@@ -40,8 +41,11 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
 def _check_labels(y, plan):
     if isinstance(y, list):
         y = np.asarray(y)
-    if not isinstance(y, np.ndarray) or y.ndim == 0:
-        return  # a tensor, a data set: seen batch by batch
+    if not hasattr(y, "__array__"):
+        return  # seen batch by batch
+    y = engines.concrete(y)
+    if y is None or y.ndim == 0:
+        return
     loss, form = plan.loss, form_of(plan.output.tensor.shape, plan.loss.multi_label)
     of_sample = max(1, int(np.prod(y.shape[1:], dtype="int64")))
     y = y[: max(1, _MOST_LABELS // of_sample)]

@@ -71,8 +71,8 @@ def check_logits(output: Any, who: str, inputs: Any = None) -> None:
             layer of a user's own, the model is called on zeros.
     """
     found = probability_of(output)
-    is_hidden = not type(output_layer(output)).__module__.startswith("keras.")
-    if not found and is_hidden and inputs is not None and _sums_to_one(inputs, output):
+    is_known = type(output_layer(output)).__module__.split(".")[0] in ("keras", "keras_lpl")
+    if not found and not is_known and inputs is not None and _sums_to_one(inputs, output):
         found = "softmax"
     if found:
         raise ValueError(

@@ -28,6 +28,7 @@ LABELS = {
     "names": (np.array(["a", "b", "c"])[Y], "must hold numbers.*np.unique"),
     "multi-hot": (np.ones((24, 3), "float32") * [1, 1, 0], "sum 2.*`multi_label=True`"),
     "a list": ((Y + 1).tolist(), "begin at 1"),
+    "a tensor": (keras.ops.convert_to_tensor(Y + 1), "begin at 1"),
 }
 
 
