@@ -26,6 +26,11 @@ def divide_or_zero(numerator: Tensor, denominator: Tensor) -> Tensor:
     return ops.where(is_zero, 0.0, numerator / ops.where(is_zero, 1.0, denominator))
 
 
+def mean_of_sum(total: Tensor, weight: Tensor) -> Tensor:
+    """`total / weight`, of sums of rows and their weights; 0 where there is no weight."""
+    return total / ops.maximum(weight, TINY)
+
+
 def unit_rows(x: Tensor) -> Tensor:
     """Rows of length 1, whatever the size of their entries; rows of zeros stay."""
     # Scaled first, as the square of a small number underflows.

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from keras_lpl import engines
-from keras_lpl.core.numerics import divide_or_zero
+from keras_lpl.core.numerics import mean_of_sum
 from keras_lpl.core.typing import Tensor
 
 
@@ -201,7 +201,7 @@ class Samples:
         x = ops.reshape(x, (-1, 1)) if is_flat else x
         both = ops.concatenate([x, ops.ones_like(x[:, :1])], axis=-1)
         total = self.sum_by_class(both)
-        mean = divide_or_zero(total[..., :-1], total[..., -1:])
+        mean = mean_of_sum(total[..., :-1], total[..., -1:])
         return mean[..., 0] if is_flat else mean
 
     # --- Back to the model's output -----------------------------------------------------------

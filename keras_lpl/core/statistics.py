@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_lpl import engines
 from keras_lpl.core import checks
-from keras_lpl.core.numerics import divide_or_zero
+from keras_lpl.core.numerics import mean_of_sum
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -146,7 +146,7 @@ def confidence_sums(samples: Samples) -> tuple[Tensor, Tensor]:
 def mean_confidence(samples: Samples) -> tuple[Tensor, Tensor]:
     """Mean probability of the true class over the rows of each class (Eq. 13), and their weight."""
     total, weight = confidence_sums(samples)
-    return divide_or_zero(total, weight), weight
+    return mean_of_sum(total, weight), weight
 
 
 class StepCounter(RunningStatistic):

@@ -7,6 +7,7 @@
     add_to_rows        adds to some rows of a variable, in its own memory where possible
     add_product        `x + left @ right`
     stack_rows         arrays whose rows are computed one after the other
+    step_of_groups     one step of Algorithm 2 of LPL
     shift_of_classes   the loop of Algorithm 2 of LPL
     batch_norm         batch normalisation of images in one kernel, where there is one
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
@@ -34,6 +35,7 @@ if _backend == "jax":
         own_entries,
         shift_of_classes,
         stack_rows,
+        step_of_groups,
         sum_of_groups,
         take_rows,
         value_and_gradient,
@@ -54,6 +56,7 @@ elif _backend == "tensorflow":
         own_entries,
         shift_of_classes,
         stack_rows,
+        step_of_groups,
         sum_of_groups,
         take_rows,
         value_and_gradient,
@@ -74,6 +77,7 @@ elif _backend == "torch":
         own_entries,
         shift_of_classes,
         stack_rows,
+        step_of_groups,
         sum_of_groups,
         take_rows,
         value_and_gradient,
@@ -99,6 +103,7 @@ __all__ = [
     "own_entries",
     "shift_of_classes",
     "stack_rows",
+    "step_of_groups",
     "sum_of_groups",
     "take_rows",
     "value_and_gradient",

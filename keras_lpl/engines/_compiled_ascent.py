@@ -1,9 +1,10 @@
-"""The loop of Algorithm 2 of LPL where code is compiled: on JAX and TensorFlow.
+"""Algorithm 2 of LPL where code is compiled: on JAX and TensorFlow.
 
-Each row has the `delta` of its class beside it, so arrays have as many rows as the batch, however
-many classes there are. The rows of the classes with the most steps come first, and the loop goes on
-with ever fewer rows, as most classes are done long before the last one. PyTorch, which runs each
-operation as it is met, has a loop of its own in `_torch_ascent`.
+`step_of_groups` is a single step, and `shift_of_classes` the paper's loop. In the loop each row has
+the `delta` of its class beside it, so arrays have as many rows as the batch, however many classes
+there are. The rows of the classes with the most steps come first, and the loop goes on with ever
+fewer rows, as most classes are done long before the last one. PyTorch, which runs each operation as
+it is met, has functions of its own in `_torch_ascent`.
 """
 
 import functools
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 from keras import ops
 
-from keras_lpl.core.numerics import SCALE, TINY, divide_or_zero
+from keras_lpl.core.numerics import SCALE, TINY, divide_or_zero, mean_of_sum
 from keras_lpl.core.typing import Tensor
 
 # The loop goes on with these shares of the rows, one after the other. More of them would do less
@@ -71,6 +72,42 @@ def make_shift_of_classes(take_rows: Callable[..., Tensor]) -> Callable[..., Ten
         return ops.segment_sum(delta, order, num_segments=ops.shape(logits)[0])
 
     return shift_of_classes
+
+
+def make_step_of_groups(
+    take_rows: Callable[..., Tensor], sum_of_groups: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
+    """Makes `step_of_groups` from two functions of a backend."""
+
+    def step_of_groups(logits, labels, group, num_groups, rate, normalize_gradient, weight):
+        """One step of Algorithm 2 for class indices.
+
+        Args:
+            logits: `(rows, classes)`, finite.
+            labels: int32 `(rows,)`, within `[0, classes)`.
+            group: int32 `(rows,)`: rows of one group move together.
+            num_groups: Number of groups.
+            rate: `(num_groups,)`, the length of the step, below 0 downhill.
+            normalize_gradient: Take a step of unit length times the rate.
+            weight: `(rows,)`, 0 for rows that take no part.
+
+        Returns:
+            Shift of each row, `(rows, classes)`.
+        """
+        is_own = ops.equal(labels[:, None], ops.arange(logits.shape[-1], dtype="int32"))
+        others = ops.where(is_own, 0.0, ops.softmax(logits, axis=-1))
+        # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
+        gradient = ops.where(is_own, -ops.sum(others, axis=-1, keepdims=True), others)
+        # Scaled, as squares would underflow; of the mean, as those of a sum would overflow.
+        scale = SCALE if normalize_gradient else 1.0
+        total = sum_of_groups(gradient * (weight * scale)[:, None], group, num_groups)
+        of_group = sum_of_groups(weight, group, num_groups)
+        mean = mean_of_sum(total, of_group[:, None])  # Eq. 16
+        if normalize_gradient:
+            rate = rate / ops.sqrt(ops.sum(mean * mean, axis=-1) + TINY)
+        return take_rows(mean * rate[:, None], group)  # Eq. 17
+
+    return step_of_groups
 
 
 def _loop(samples, step):

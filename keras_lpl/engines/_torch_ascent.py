@@ -1,9 +1,10 @@
-"""The loop of Algorithm 2 of LPL on PyTorch, with exactly the rows that still move.
+"""Algorithm 2 of LPL on PyTorch: a single step, and the loop with exactly the rows that still move.
 
-Where each operation is run as it is met, its size costs little and its call costs much. So indices
-are worked out in NumPy, and a step is as few of PyTorch's operations as it can be.
+Where each operation is run as it is met, its size costs little and its call costs much. So a step
+is as few of PyTorch's operations as it can be, and the loop's indices are worked out in NumPy.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,34 @@ _MOST_ROWS_OF_MATRIX = 512
 
 # Rows that have finished are multiplied by zero until no more than this share is left.
 _SHRINK = 0.75
+
+
+@torch.no_grad()
+def step_of_groups(
+    logits: Tensor,
+    labels: Tensor,
+    group: Tensor,
+    num_groups: int,
+    rate: Tensor,
+    normalize_gradient: bool,
+    weight: Tensor,
+) -> Tensor:
+    """One step of Algorithm 2 for class indices; see `_compiled_ascent`."""
+    own = labels.long()[:, None]
+    # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
+    gradient = torch.softmax(logits, dim=-1).scatter_(1, own, 0.0)
+    gradient.scatter_(1, own, gradient.sum(dim=-1, keepdim=True).neg_())
+    gradient.mul_(weight[:, None])
+    zeros = gradient.new_zeros((num_groups, gradient.shape[-1]))
+    total = zeros.index_add_(0, group, gradient)  # Eq. 16
+    if normalize_gradient:
+        # First to a largest entry of 1, as squares of small numbers underflow.
+        total.div_(torch.linalg.vector_norm(total, math.inf, 1, keepdim=True).clamp_(min=TINY))
+        # A group without weight has the length 0, any other one at least 1.
+        length = torch.linalg.vector_norm(total, dim=1).clamp_(min=1.0)
+    else:
+        length = weight.new_zeros(num_groups).index_add_(0, group, weight).clamp_(min=TINY)
+    return total.mul_((rate / length)[:, None]).index_select(0, group)  # Eq. 17
 
 
 @torch.compiler.disable  # its operations follow the labels, so there is nothing to trace

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_lpl.core.typing import Tensor
-from keras_lpl.engines._compiled_ascent import make_shift_of_classes
+from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
 
 COMPUTES_CHANNELS_FIRST = False
 INDEX_DTYPE = "int32"
@@ -95,6 +95,7 @@ def stack_rows(
 
 
 shift_of_classes = make_shift_of_classes(take_rows)
+step_of_groups = make_step_of_groups(take_rows, sum_of_groups)
 
 
 def batch_norm(

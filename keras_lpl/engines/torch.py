@@ -9,7 +9,7 @@ import torch
 from keras import ops
 
 from keras_lpl.core.typing import Tensor
-from keras_lpl.engines._torch_ascent import shift_of_classes  # noqa: F401
+from keras_lpl.engines._torch_ascent import shift_of_classes, step_of_groups  # noqa: F401
 
 COMPUTES_CHANNELS_FIRST = True
 INDEX_DTYPE = "int64"  # what its operations take

@@ -14,13 +14,7 @@ from typing import Any
 from keras import ops
 
 from keras_lpl import engines
-from keras_lpl.core.numerics import (
-    SCALE,
-    TINY,
-    divide_or_zero,
-    residual,
-    unit_rows,
-)
+from keras_lpl.core.numerics import divide_or_zero, residual, unit_rows
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -79,21 +73,16 @@ def one_step(
     rate = ops.cast(direction, samples.logits.dtype) * ops.cast(bound, samples.logits.dtype)
     if samples.has_soft_labels:
         return _soft_steps(samples, rate, 1, normalize_gradient)
-    is_own = samples.is_own_class
-    others = ops.where(is_own, 0.0, ops.softmax(samples.logits, axis=-1))
-    # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
-    gradient = ops.where(is_own, -ops.sum(others, axis=-1, keepdims=True), others)
     group, num_groups, rate = _groups(samples, rate)
-    # Scaled, as the squares below would underflow; of the mean, as those of a sum would overflow.
-    scale = SCALE if normalize_gradient else 1.0
-    weighted = gradient * (samples.weight * scale)[:, None]
-    total = engines.sum_of_groups(weighted, group, num_groups)
-    weight = engines.sum_of_groups(samples.weight, group, num_groups)
-    mean = total * divide_or_zero(1.0, weight)[:, None]  # Eq. 16
-    if normalize_gradient:
-        rate = rate / ops.sqrt(ops.sum(mean * mean, axis=-1) + TINY)
-    delta = mean * rate[:, None]  # Eq. 17
-    return engines.take_rows(delta, group)
+    return engines.step_of_groups(
+        samples.logits,
+        samples.labels,
+        group,
+        num_groups,
+        rate,
+        normalize_gradient,
+        samples.weight,
+    )
 
 
 def _groups(samples, rate):
