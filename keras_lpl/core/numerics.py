@@ -13,6 +13,12 @@ SCALE = 2.0**60
 TINY = 2e-38
 
 
+def flat(x: Tensor) -> Tensor:
+    """`x` with a single axis."""
+    # Reshaping what is flat already would cost as much as a sum, run eagerly.
+    return x if len(x.shape) == 1 else ops.reshape(x, (-1,))
+
+
 def finite_rows(x: Tensor) -> Tensor:
     """Mask of the rows of `(rows, columns)` without NaN or infinity, `(rows,)`."""
     # A sum is finite only if all of it is. Scaled, so that it does not overflow by itself. Not

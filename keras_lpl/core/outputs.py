@@ -24,7 +24,7 @@ from keras_lpl.core import checks
 from keras_lpl.core import labels as label_forms
 from keras_lpl.core.labels import RowLabels
 from keras_lpl.core.masks import mask_of
-from keras_lpl.core.numerics import finite_rows
+from keras_lpl.core.numerics import finite_rows, flat
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -187,12 +187,12 @@ def read_labels(
     y_true = label_forms.to_numbers(y_true, name)
     if form.units == 1 or form.num_problems is not None:
         _check_shape(y_true, form, name, soft=form.num_problems is not None)
-        flat = ops.reshape(y_true, (-1,))
-        return label_forms.read_shares(flat, ignore_class, weight, name, dtype, check_values)
+        return label_forms.read_shares(
+            flat(y_true), ignore_class, weight, name, dtype, check_values
+        )
     if not _check_shape(y_true, form, name):
-        flat = ops.reshape(y_true, (-1,))
         return label_forms.read_indices(
-            flat, form.num_classes, ignore_class, weight, name, check_values
+            flat(y_true), form.num_classes, ignore_class, weight, name, check_values
         )
     if ignore_class is not None:
         raise ValueError(

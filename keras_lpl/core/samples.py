@@ -171,13 +171,26 @@ class Samples:
         """
         is_flat = len(x.shape) == 1
         x = ops.reshape(x, (-1, 1)) if is_flat else x
-        if self.has_soft_labels:
-            total = self._sum_of_soft(x)
-        else:
-            weighted = ops.cast(self.weight, x.dtype)[:, None] * x
-            total = engines.sum_of_groups(weighted, self.group, math.prod(self.shape_by_class))
+        if not self.has_soft_labels:
+            total = self.sum_of_rows(ops.cast(self.weight, x.dtype)[:, None] * x)
+            return total[..., 0] if is_flat else total
+        total = self._sum_of_soft(x)
         columns = () if is_flat else (x.shape[-1],)
         return ops.reshape(total, (*self.shape_by_class, *columns))
+
+    def sum_of_rows(self, x: Tensor) -> Tensor:
+        """Sum over the rows of each class as they are, without weights; of class indices only.
+
+        Args:
+            x: `(rows, columns)`.
+
+        Returns:
+            `(classes, columns)`; with several problems, one of them for each.
+        """
+        total = engines.sum_of_groups(x, self.group, math.prod(self.shape_by_class))
+        if self.num_problems is None:
+            return total
+        return ops.reshape(total, (*self.shape_by_class, x.shape[-1]))
 
     def _sum_of_soft(self, x):
         member = ops.cast(self.labels * self.weight[:, None], x.dtype)

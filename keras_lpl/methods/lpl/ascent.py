@@ -14,7 +14,7 @@ from typing import Any
 from keras import ops
 
 from keras_lpl import engines
-from keras_lpl.core.numerics import divide_or_zero, residual, unit_rows
+from keras_lpl.core.numerics import divide_or_zero, flat, residual, unit_rows
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -93,7 +93,7 @@ def _groups(samples, rate):
     """
     num_groups = samples.num_classes * (samples.num_problems or 1)
     rows = samples.logits.shape[0]
-    group, rate = samples.group, ops.reshape(rate, (-1,))
+    group, rate = samples.group, flat(rate)
     if num_groups <= (_USUAL_BATCH if rows is None else rows):
         return group, num_groups, rate
     # More classes than rows: the first row of a class stands for it.
@@ -147,15 +147,14 @@ def steps_of_size(
     if samples.has_soft_labels:
         rate = direction * ops.cast(step_size, direction.dtype)
         return _soft_steps(samples, rate, num_steps, normalize_gradient)
-    flat = (-1,)
     if not isinstance(step_size, (int, float)):
-        step_size = ops.reshape(ops.broadcast_to(step_size, samples.shape_by_class), flat)
+        step_size = flat(ops.broadcast_to(step_size, samples.shape_by_class))
     return engines.shift_of_classes(
         samples.logits,
         samples.labels,
         samples.group,
-        ops.reshape(direction, flat),
-        ops.reshape(num_steps, flat),
+        flat(direction),
+        flat(ops.convert_to_tensor(num_steps)),
         step_size,
         normalize_gradient,
         samples.weight,
