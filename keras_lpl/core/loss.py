@@ -20,6 +20,7 @@ from keras_lpl.core.outputs import (
     spread_weight,
 )
 from keras_lpl.core.perturbation import NEEDS
+from keras_lpl.core.replicas import gather
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.statistics import mean_confidence
 from keras_lpl.core.typing import Tensor
@@ -122,8 +123,15 @@ class ClassificationLoss(keras.losses.Loss):
         self._warn_of_probabilities(y_pred)
         scope = current_scope(y_pred)
         samples = self.read(y_true, y_pred, sample_weight, scope)
+        leading = tuple(y_pred.shape)[:-1]
+        weight = spread_weight(sample_weight, leading, samples.shape, self.dtype)
+        # Evaluation is plain, each row by itself: nothing to gather.
+        replicas = engines.num_replicas() if scope.context.training else 1
+        own = None
+        if replicas > 1:
+            samples, weight, own = gather(samples, weight, replicas if self._is_reduced else 1)
         context = scope.begin(samples)
-        weight = self._weight_of_losses(samples, y_pred, sample_weight, scope)
+        weight = self._weight_of_losses(samples, weight, scope)
         class_weight = None if samples.num_problems is None else scope.class_weight
         token = _computed.set((self, samples, context, class_weight))
         try:
@@ -132,6 +140,10 @@ class ClassificationLoss(keras.losses.Loss):
         finally:
             _computed.reset(token)
         scope.end(samples)
+        if own is not None and not self._is_reduced:
+            return own(loss)
+        if replicas > 1 and self.reduction == "sum" and engines.REPLICAS_SUM_GRADIENTS:
+            return loss / replicas  # as Keras does with means
         return loss
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -202,10 +214,12 @@ class ClassificationLoss(keras.losses.Loss):
             )
         return values is not None
 
-    def _weight_of_losses(self, samples, y_pred, sample_weight, scope):
+    @property
+    def _is_reduced(self):
+        return self.reduction not in (None, "none")
+
+    def _weight_of_losses(self, samples, weight, scope):
         """Weights of the losses for Keras, in the leading shape of the output, or None."""
-        leading = tuple(y_pred.shape)[:-1]
-        weight = spread_weight(sample_weight, leading, samples.shape, self.dtype)
         if scope.class_weight is not None and samples.num_problems is None:
             of_rows = ops.reshape(samples.of_own_class(scope.class_weight), samples.shape)
             weight = of_rows if weight is None else weight * of_rows

@@ -56,8 +56,8 @@ class RunningStatistic(State):
             initializer=initializer,
             trainable=False,
             autocast=False,
-            # Replicas see different samples, and sums of equal weight may be averaged.
-            aggregation="mean",
+            # Replicas fold in the same rows, those of all of them.
+            aggregation="only_first_replica",
         )
 
     def update(self, samples: Samples) -> None:

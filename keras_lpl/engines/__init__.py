@@ -10,6 +10,7 @@
     step_of_groups     one step of Algorithm 2 of LPL
     shift_of_classes   the loop of Algorithm 2 of LPL
     batch_norm         batch normalisation of images in one kernel, where there is one
+    num_replicas       how many replicas train in step; `gather_rows` of all of them
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
 
 Everything else in this package is written in `keras.ops`. No other module names a framework or
@@ -24,6 +25,7 @@ if _backend == "jax":
         BATCH_NORM_DTYPES,
         COMPUTES_CHANNELS_FIRST,
         INDEX_DTYPE,
+        REPLICAS_SUM_GRADIENTS,
         add_product,
         add_to_rows,
         batch_norm,
@@ -32,6 +34,8 @@ if _backend == "jax":
         compiled_ways,
         compiles,
         concrete,
+        gather_rows,
+        num_replicas,
         own_entries,
         shift_of_classes,
         stack_rows,
@@ -45,6 +49,7 @@ elif _backend == "tensorflow":
         BATCH_NORM_DTYPES,
         COMPUTES_CHANNELS_FIRST,
         INDEX_DTYPE,
+        REPLICAS_SUM_GRADIENTS,
         add_product,
         add_to_rows,
         batch_norm,
@@ -53,6 +58,8 @@ elif _backend == "tensorflow":
         compiled_ways,
         compiles,
         concrete,
+        gather_rows,
+        num_replicas,
         own_entries,
         shift_of_classes,
         stack_rows,
@@ -66,6 +73,7 @@ elif _backend == "torch":
         BATCH_NORM_DTYPES,
         COMPUTES_CHANNELS_FIRST,
         INDEX_DTYPE,
+        REPLICAS_SUM_GRADIENTS,
         add_product,
         add_to_rows,
         batch_norm,
@@ -74,6 +82,8 @@ elif _backend == "torch":
         compiled_ways,
         compiles,
         concrete,
+        gather_rows,
+        num_replicas,
         own_entries,
         shift_of_classes,
         stack_rows,
@@ -92,6 +102,7 @@ __all__ = [
     "BATCH_NORM_DTYPES",
     "COMPUTES_CHANNELS_FIRST",
     "INDEX_DTYPE",
+    "REPLICAS_SUM_GRADIENTS",
     "add_product",
     "add_to_rows",
     "batch_norm",
@@ -100,6 +111,8 @@ __all__ = [
     "compiled_ways",
     "compiles",
     "concrete",
+    "gather_rows",
+    "num_replicas",
     "own_entries",
     "shift_of_classes",
     "stack_rows",

@@ -14,6 +14,7 @@ from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_
 COMPUTES_CHANNELS_FIRST = False
 INDEX_DTYPE = "int32"
 BATCH_NORM_DTYPES: tuple[str, ...] = ()
+REPLICAS_SUM_GRADIENTS = False
 
 
 def concrete(tensor: Tensor) -> np.ndarray | None:
@@ -103,6 +104,27 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Not offered: XLA fuses what Keras does."""
     raise NotImplementedError
+
+
+def num_replicas() -> int:
+    """Number of replicas that train in step, each with a part of the batch that only it sees.
+
+    One: on JAX an array is global, over however many devices and processes it is spread.
+    """
+    return 1
+
+
+def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+    """The rows of all replicas, in the order of the replicas.
+
+    Args:
+        x: `(rows, columns)`, this replica's part. Replicas may have different numbers of rows.
+        gradient_scale: Factor on the gradient that flows back to this part.
+
+    Returns:
+        `(x, first)`: `(rows of all, columns)`, and the row at which this replica's part begins.
+    """
+    raise NotImplementedError("there is one replica on JAX")
 
 
 def compiles() -> bool:

@@ -14,6 +14,7 @@ from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_
 COMPUTES_CHANNELS_FIRST = False
 INDEX_DTYPE = "int32"
 BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
+REPLICAS_SUM_GRADIENTS = True
 
 
 def concrete(tensor: Tensor) -> np.ndarray | None:
@@ -125,6 +126,55 @@ def batch_norm(
     size = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
     variance = variance * (size - 1) / size
     return y, tf.stop_gradient(mean), tf.stop_gradient(variance)
+
+
+def num_replicas() -> int:
+    """Number of replicas that train in step; see `keras_lpl.engines.jax.num_replicas`.
+
+    One outside of `strategy.run`.
+
+    Raises:
+        ValueError: for a strategy whose replicas do not wait for each other.
+    """
+    if not tf.distribute.has_strategy():
+        return 1
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, _ASYNCHRONOUS):
+        raise ValueError(
+            "The workers of a parameter server strategy do not wait for each other, so there is no "
+            "batch of all of them, which this loss is of. Train with "
+            "`tf.distribute.MirroredStrategy` or `tf.distribute.MultiWorkerMirroredStrategy`. "
+            f"Received: a strategy of type {type(strategy).__name__}"
+        )
+    return 1 if tf.distribute.in_cross_replica_context() else strategy.num_replicas_in_sync
+
+
+def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+    """The rows of all replicas; see `keras_lpl.engines.jax.gather_rows`."""
+    replica = tf.distribute.get_replica_context()
+    number = tf.cast(replica.replica_id_in_sync_group, x.dtype)
+    rows = tf.shape(x)[0]
+
+    @tf.custom_gradient
+    def gather(x):
+        # The number of its replica comes with each row, which spares an exchange of sizes.
+        numbered = tf.concat([tf.fill((rows, 1), number), x], axis=1)
+        of_all = replica.all_gather(numbered, axis=0)
+        first = tf.math.count_nonzero(of_all[:, 0] < number, dtype=tf.int32)
+
+        def gradient(upstream, _):
+            return gradient_scale * upstream[first : first + rows]
+
+        return (of_all[:, 1:], first), gradient
+
+    of_all, first = gather(x)
+    return tf.ensure_shape(of_all, (None, x.shape[1])), first
+
+
+_ASYNCHRONOUS = (
+    tf.distribute.ParameterServerStrategy,
+    tf.distribute.experimental.ParameterServerStrategy,
+)
 
 
 def compiles() -> bool:

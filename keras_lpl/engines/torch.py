@@ -14,6 +14,7 @@ from keras_lpl.engines._torch_ascent import shift_of_classes, step_of_groups  # 
 COMPUTES_CHANNELS_FIRST = True
 INDEX_DTYPE = "int64"  # what its operations take
 BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", "float64")
+REPLICAS_SUM_GRADIENTS = False
 
 
 def concrete(tensor: Tensor) -> np.ndarray | None:
@@ -95,6 +96,45 @@ def batch_norm(
     with torch.no_grad():
         variance = torch.clamp(inverse_deviation**-2 - epsilon, min=0.0)
     return y.permute(0, 2, 3, 1), mean.detach(), variance
+
+
+def num_replicas() -> int:
+    """Number of replicas that train in step; see `keras_lpl.engines.jax.num_replicas`.
+
+    All processes of the default group, once it is initialised. One where no gradient is asked for:
+    a process may then evaluate alone.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 1
+    return torch.distributed.get_world_size() if torch.is_grad_enabled() else 1
+
+
+class _GatheredRows(torch.autograd.Function):
+    """The rows of all processes; the gradient of this one's flows back, times a factor."""
+
+    @staticmethod
+    def forward(ctx, x, sizes, rank, scale):
+        ctx.rows, ctx.first, ctx.scale = sizes[rank], sum(sizes[:rank]), scale
+        # Processes exchange tensors of one shape.
+        padded = x.new_zeros((max(sizes), x.shape[1]))
+        padded[: x.shape[0]] = x
+        of_all = [torch.empty_like(padded) for _ in sizes]
+        torch.distributed.all_gather(of_all, padded)
+        return torch.cat([part[:size] for part, size in zip(of_all, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return ctx.scale * upstream[ctx.first : ctx.first + ctx.rows], None, None, None
+
+
+@torch.compiler.disable  # the number of rows is not known while code is traced
+def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+    """The rows of all replicas; see `keras_lpl.engines.jax.gather_rows`."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(world)]
+    torch.distributed.all_gather(sizes, torch.full_like(sizes[0], x.shape[0]))
+    rows = [int(size) for size in sizes]
+    return _GatheredRows.apply(x, rows, rank, gradient_scale), sum(rows[:rank])
 
 
 def compiles() -> bool:
