@@ -107,7 +107,7 @@ class LPLModel(ClassReweighting, keras.Model):
                 f"Received: no inputs and outputs for {type(self).__name__}"
             )
         super().__init__(*args, **kwargs)
-        self.statistics = Statistics(name="statistics")
+        self.statistics = Statistics(self._seeds, name="statistics")
         self.reweighted_outputs: frozenset[str] = frozenset()
         self._has_progress = False
         plans = []
@@ -184,6 +184,10 @@ class LPLModel(ClassReweighting, keras.Model):
             if self.statistics.get(plan.confidence) is not None
         }
         return found if len(self._plan.outputs) > 1 else next(iter(found.values()))
+
+    def _seeds(self):
+        """States of the seed generators of all layers."""
+        return [variable for variable in self.variables if variable.name == "seed_generator_state"]
 
     # --- Compiling: create what the losses ask for ---------------------------------------------
 

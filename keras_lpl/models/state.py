@@ -1,6 +1,7 @@
 """State of an `LPLModel`: its running statistics, and each loss's access to them in a step."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -66,10 +67,17 @@ class Statistics(keras.layers.Layer):
 
     An attribute for each, as Keras saves attributes by name: statistics find their values again
     whatever the order of the perturbations.
+
+    Also saves the state of the model's random numbers, those of dropout for one, which Keras does
+    not: a resumed training goes on with them.
+
+    Args:
+        seeds: Function without arguments that returns the states of the model's seed generators.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, seeds: Callable[[], list[Any]], **kwargs: Any) -> None:
         super().__init__(trainable=False, dtype="float32", **kwargs)
+        self._seeds = seeds
         self._names: tuple[str, ...] = ()
         self.built = True
 
@@ -85,10 +93,19 @@ class Statistics(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """Saves the names of the statistics, beside the values that they save themselves."""
         store["names"] = np.frombuffer("\n".join(self._names).encode(), dtype="uint8")
+        seeds = [ops.convert_to_numpy(seed) for seed in self._seeds()]
+        if seeds:
+            store["seeds"] = np.stack(seeds).astype("int64")
 
     def load_own_variables(self, store: Any) -> None:
-        """Warns of statistics in the file that this model does not have."""
-        if "names" not in list(store.keys()):  # a plain model, or version 0.1
+        """Loads random states; warns of statistics in the file that this model does not have."""
+        keys = list(store.keys())
+        if "seeds" in keys:
+            saved_seeds, seeds = np.asarray(store["seeds"]), self._seeds()
+            if len(saved_seeds) == len(seeds):  # those of another model mean nothing here
+                for seed, value in zip(seeds, saved_seeds, strict=True):
+                    seed.assign(value)
+        if "names" not in keys:  # a plain model, or version 0.1
             return
         saved = bytes(np.asarray(store["names"])).decode().split("\n")
         lost = sorted(set(saved) - set(self._names) - {""})
