@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import keras
+import numpy as np
 from common import digits_network
 
 import keras_lpl
@@ -45,12 +46,12 @@ def main():
         loss=keras_lpl.LPLLoss(class_counts=keras_lpl.data.class_counts(y)),
         metrics=[keras_lpl.metrics.BalancedAccuracy()],
     )
-    # Each process shows a part of each batch. JAX takes only batches that all devices can share
-    # evenly, so what is left over at the end of an epoch, or of the test set, is left out.
-    steps, size = len(y) // options.batch_size, options.batch_size // options.processes
-    own = slice(options.process, None, options.processes)
-    data = keras_lpl.data.ArrayDataset(x[own], y[own], size)
-    model.fit(data, epochs=options.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+    # JAX takes only batches that all devices can share evenly: the last one is filled up with rows
+    # that were shown before. Each process shows its part of each batch.
+    rows = np.resize(np.arange(len(y)), -(-len(y) // options.batch_size) * options.batch_size)
+    own = rows[options.process :: options.processes]
+    data = keras_lpl.data.ArrayDataset(x[own], y[own], options.batch_size // options.processes)
+    model.fit(data, epochs=options.epochs, shuffle=False, verbose=0)
 
     even = len(y_test) // len(devices) * len(devices)
     result = model.evaluate(x_test[:even], y_test[:even], even, verbose=0, return_dict=True)

@@ -3,8 +3,8 @@
     pip install ".[tensorflow,examples]"
     KERAS_BACKEND=tensorflow python examples/distributed_tensorflow.py
 
-Without GPUs, the processor plays two devices. LPL and the running confidences are of the whole batch,
-so the result is that of one device.
+Without GPUs, the processor plays two devices. LPL and the running confidences are of the whole
+batch, so the result is that of one device.
 """
 
 import argparse

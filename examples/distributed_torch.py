@@ -4,10 +4,10 @@
     KERAS_BACKEND=torch torchrun --nproc-per-node 2 examples/distributed_torch.py
     KERAS_BACKEND=torch torchrun --nproc-per-node 2 examples/distributed_torch.py --fit
 
-Each process has a part of each batch; LPL and the running confidences are of the whole batch, so the
-processes keep the same weights and statistics, and rank 0 saves them for all. The first form is
-Keras's guide to PyTorch: DDP around the model, and a loop of your own. Keras's `fit` calls the model
-itself, not DDP, and so averages no gradients: `--fit` does that with a hook on each weight.
+Each process has a part of each batch; LPL and the running confidences are of the whole batch, so
+the processes keep the same weights and statistics, and rank 0 saves them for all. The first form is
+Keras's guide to PyTorch: DDP around the model, and a loop of your own. Keras's `fit` calls the
+model itself, not DDP, and so averages no gradients: `--fit` does that with a hook on each weight.
 """
 
 import argparse
