@@ -1,0 +1,164 @@
+"""A drill for faults: kills a training with SIGKILL, starts it again, and compares the weights.
+
+    python tests/drill.py jax tensorflow torch      # or: make drill
+
+One model has an output for each method with state, and dropout, so that a training drills them all.
+It is killed in the middle of an epoch, and in the middle of writing a backup. The same script, started
+again, must come to the weights, statistics and random states of a run that nothing interrupts, bit by
+bit.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+EPOCHS, ROWS, BATCH, CLASSES = 4, 60, 20, 4
+COUNTS = [30, 15, 9, 6]
+MOMENTS = ("epoch", "save")
+
+
+# --- One training, in a process of its own -----------------------------------------------------
+
+
+def make_losses():
+    """The losses with state, by the name of their output."""
+    import keras_lpl
+
+    return {
+        "lpl_confidence": keras_lpl.LPLLoss(),
+        "la_lpl": keras_lpl.LPLLoss(COUNTS),
+        "isda": keras_lpl.ISDALoss(),
+        "isda_diagonal": keras_lpl.ISDALoss(covariance="diagonal"),
+        "seesaw": keras_lpl.SeesawLoss(),
+        "center": keras_lpl.CenterLoss(strength=0.1),
+        "large_margin": keras_lpl.LargeMarginLoss(2, annealing=5.0, gamma=0.1, power=2.0),
+        "truncated": keras_lpl.GeneralizedCrossEntropyLoss(truncate=0.3),
+        "labels": keras_lpl.LPLLoss(multi_label=True),
+    }
+
+
+def make_model():
+    import keras
+
+    import keras_lpl
+
+    keras.utils.set_random_seed(0)
+    losses, outputs = make_losses(), {}
+    inputs = keras.Input((6,))
+    for i, name in enumerate(losses):
+        x = keras.layers.Dense(5, activation="tanh", name=f"{name}_features")(inputs)
+        x = keras.layers.Dropout(0.2, seed=i)(x)
+        outputs[name] = keras.layers.Dense(CLASSES, name=name)(x)
+    model = keras_lpl.LPLModel(inputs, outputs)
+    model.compile(keras.optimizers.Adam(0.01), loss=losses)
+    return model
+
+
+def make_dataset():
+    import keras_lpl
+
+    class ForEachOutput(keras_lpl.data.ArrayDataset):
+        def __getitem__(self, index):
+            x, y = super().__getitem__(index)
+            labels = dict.fromkeys(make_losses(), y)
+            return x, {**labels, "labels": np.eye(CLASSES, dtype="int32")[y]}
+
+    x = np.random.default_rng(0).normal(size=(ROWS, 6)).astype("float32")
+    return ForEachOutput(x, np.repeat(np.arange(CLASSES), COUNTS), BATCH, disturb_rate=0.1)
+
+
+def train(folder, dies=None):
+    """Trains, or goes on training, from what is in the folder; kills itself if it is to die."""
+    import keras
+
+    model = make_model()
+
+    class Die(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if dies == "save" and epoch == 2:  # when this one's weights are written
+                model.statistics.save_own_variables = lambda store: die()
+
+        def on_train_batch_end(self, batch, logs=None):
+            if dies == "epoch" and int(model.optimizer.iterations) == 2 * ROWS // BATCH + 2:
+                die()
+
+    model.fit(
+        make_dataset(),
+        epochs=EPOCHS,
+        shuffle=False,
+        verbose=0,
+        # With one checkpoint, a training that is killed while it writes it begins anew.
+        callbacks=[
+            keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=True),
+            Die(),
+        ],
+    )
+    values = {
+        f"{i} {variable.path}": keras.ops.convert_to_numpy(variable)
+        for i, variable in enumerate([*model.variables, *model.optimizer.variables])
+    }
+    np.savez(folder / "values.npz", **values)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# --- The drill ---------------------------------------------------------------------------------
+
+
+def drill(backend, folder, moments=MOMENTS):
+    """Drills one backend, and returns what went wrong, as lines of text."""
+    problems = []
+    _train(backend, folder / "whole")
+    expected = dict(np.load(folder / "whole" / "values.npz"))
+    for moment in moments:
+        status = _train(backend, folder / moment, "--dies", moment, check=False)
+        if status != -signal.SIGKILL:
+            problems.append(f"{moment}: was not killed, and ended with status {status}")
+            continue
+        _train(backend, folder / moment)
+        found = dict(np.load(folder / moment / "values.npz"))
+        problems += [
+            f"{moment}: {name} differs"
+            for name in expected
+            if found[name].tobytes() != expected[name].tobytes()
+        ]
+    return problems
+
+
+def _train(backend, folder, *arguments, check=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tests.drill", "--train", str(folder), *arguments]
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=check).returncode
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("backends", nargs="*")
+    parser.add_argument("--train", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--dies", choices=MOMENTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.train:
+        train(options.train, options.dies)
+        return 0
+    failed = False
+    for backend in options.backends:
+        with tempfile.TemporaryDirectory(prefix="keras-lpl-drill-") as folder:
+            problems = drill(backend, Path(folder))
+        said = "resumed runs are the uninterrupted one, bit by bit"
+        print(f"{backend}: " + ("\n  ".join(problems) or said), flush=True)
+        failed = failed or bool(problems)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
