@@ -20,7 +20,7 @@ extra_of_torch := torch
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart env test bench lint format docs clean check-backends
+.PHONY: help quickstart env test drill bench lint format docs clean check-backends
 
 help: ## Show this list
 	@echo "usage: make COMMAND [NAME=value ...]"
@@ -43,6 +43,10 @@ env: $(STAMPS)/venv ## Make .venv with all three backends and everything the wor
 test: check-backends $(STAMPS)/venv ## Run the whole suite on every backend of BACKENDS
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) examples dev)
 	@$(BIN)/python tests/run.py $(BACKENDS) -- $(ARGS)
+
+drill: check-backends $(STAMPS)/venv ## Kill trainings, resume them and compare, on BACKENDS
+	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) examples dev)
+	@$(BIN)/python -m tests.drill $(BACKENDS)
 
 bench: check-backends $(STAMPS)/venv ## Time the losses against PyTorch loops, on BACKENDS
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) torch examples)

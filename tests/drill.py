@@ -1,11 +1,11 @@
 """A drill for faults: kills a training with SIGKILL, starts it again, and compares the weights.
 
-    python tests/drill.py jax tensorflow torch      # or: make drill
+    python -m tests.drill jax tensorflow torch      # or: make drill
 
-One model has an output for each method with state, and dropout, so that a training drills them all.
-It is killed in the middle of an epoch, and in the middle of writing a backup. The same script, started
-again, must come to the weights, statistics and random states of a run that nothing interrupts, bit by
-bit.
+One model has an output for each method with state, and dropout, so that a training drills them
+all. It is killed in the middle of an epoch, and in the middle of writing a backup. The same script,
+started again, must come to the weights, statistics and random states of a run that nothing
+interrupts, bit by bit.
 """
 
 import argparse
@@ -89,17 +89,9 @@ def train(folder, dies=None):
             if dies == "epoch" and int(model.optimizer.iterations) == 2 * ROWS // BATCH + 2:
                 die()
 
-    model.fit(
-        make_dataset(),
-        epochs=EPOCHS,
-        shuffle=False,
-        verbose=0,
-        # With one checkpoint, a training that is killed while it writes it begins anew.
-        callbacks=[
-            keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=True),
-            Die(),
-        ],
-    )
+    # With one checkpoint only, a training that is killed while writing it could not be resumed.
+    backup = keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=True)
+    model.fit(make_dataset(), epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[backup, Die()])
     values = {
         f"{i} {variable.path}": keras.ops.convert_to_numpy(variable)
         for i, variable in enumerate([*model.variables, *model.optimizer.variables])
