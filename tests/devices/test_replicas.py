@@ -42,9 +42,7 @@ def on_replicas(tmp_path_factory):
 
 
 def test_replicas_train_as_one_device(on_replicas):
-    model = training.make_model()
-    training.train_on_one(model)
-    expected = training.values_of(model)
+    expected = training.train_on_one()
     assert len(expected) > 60
     for found in on_replicas:
         for name, value in expected.items():

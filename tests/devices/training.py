@@ -54,6 +54,19 @@ def make_model():
     return model
 
 
+def make_plain_model():
+    """A plain Keras model, whose loss knows nothing but its batch."""
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(CLASSES, name="plain")])
+    model.compile(keras.optimizers.SGD(0.1), loss=keras_lpl.LPLLoss(COUNTS, bound="ratio"))
+    return model
+
+
+def plain(data):
+    """Of data for all outputs, those for the plain model."""
+    x, y, weight = data
+    return x, y["weighted"], weight["weighted"]
+
+
 def make_data():
     """Inputs, and labels and weights by output."""
     rng = np.random.default_rng(0)
@@ -75,16 +88,21 @@ def batches():
             yield keras.tree.map_structure(lambda a, at=start: a[at : at + BATCH], data)
 
 
-def train_on_one(model):
+def train_on_one():
+    """Values after training on whole batches."""
+    model, plain_model = make_model(), make_plain_model()
     for data in batches():
         model.train_on_batch(*data)
+        plain_model.train_on_batch(*plain(data))
+    return values_of(model, plain_model)
 
 
-def values_of(model):
+def values_of(*models):
     """All variables, by place and path: two statistics may have the same path."""
     return {
-        f"{i} {variable.path}": keras.ops.convert_to_numpy(variable)
-        for i, variable in enumerate(model.variables)
+        f"{i} {j} {variable.path}": keras.ops.convert_to_numpy(variable)
+        for i, model in enumerate(models)
+        for j, variable in enumerate(model.weights)
     }
 
 
@@ -104,9 +122,10 @@ def on_tensorflow():
     )
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
-        model = make_model()
-    data = tf.data.Dataset.from_tensor_slices(make_data()).batch(BATCH)
-    model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0)
+        model, plain_model = make_model(), make_plain_model()
+    for each, data in ((model, make_data()), (plain_model, plain(make_data()))):
+        batched = tf.data.Dataset.from_tensor_slices(data).batch(BATCH)
+        each.fit(batched, epochs=EPOCHS, shuffle=False, verbose=0)
 
     loss, labels, logits = rows_without_reduction()
     parts = [(labels[:4], logits[:4]), (labels[4:], logits[4:])]
@@ -118,7 +137,10 @@ def on_tensorflow():
         ),
     )
     rows = strategy.experimental_local_results(found)
-    return {**values_of(model), "rows": np.concatenate([part.numpy() for part in rows])}
+    return {
+        **values_of(model, plain_model),
+        "rows": np.concatenate([part.numpy() for part in rows]),
+    }
 
 
 def on_torch(rank, folder):
@@ -127,18 +149,20 @@ def on_torch(rank, folder):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
-    model = make_model()
+    model, plain_model = make_model(), make_plain_model()
 
     def mean_over_replicas(gradient):
         torch.distributed.all_reduce(gradient)
         return gradient / 2
 
-    for variable in model.trainable_variables:
+    for variable in [*model.trainable_variables, *plain_model.trainable_variables]:
         variable.value.register_hook(mean_over_replicas)
     for data in batches():
         middle = -(-2 * len(data[0]) // 3)
         part = slice(middle) if rank == 0 else slice(middle, None)
-        model.train_on_batch(*keras.tree.map_structure(lambda a, part=part: a[part], data))
+        data = keras.tree.map_structure(lambda a, part=part: a[part], data)
+        model.train_on_batch(*data)
+        plain_model.train_on_batch(*plain(data))
 
     loss, labels, logits = rows_without_reduction()
     part = slice(4) if rank == 0 else slice(4, None)
@@ -148,16 +172,15 @@ def on_torch(rank, folder):
     if rank == 0:  # alone: an evaluation waits for nobody
         with torch.no_grad():
             loss(labels, rows_without_reduction()[2])
-    return {**values_of(model), "rows": rows.detach().numpy(), "gradient": gradient.numpy()}
+    found = {"rows": rows.detach().numpy(), "gradient": gradient.numpy()}
+    return {**values_of(model, plain_model), **found}
 
 
 def on_jax():
     import jax
 
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=jax.devices()))
-    model = make_model()
-    train_on_one(model)
-    return values_of(model)
+    return train_on_one()
 
 
 def main(file, rank=None):
