@@ -100,8 +100,8 @@ class ClassificationLoss(keras.losses.Loss):
         """Loss of each row, `(rows,)`.
 
         Args:
-            samples: The batch. Rows whose label is no class or whose logits are not finite get a
-                NaN loss, whatever is returned for them.
+            samples: The batch, under several replicas that of all of them. Rows whose label is no
+                class or whose logits are not finite get a NaN loss, whatever is returned for them.
             context: State of training, with everything in `needs` filled in.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `per_sample`")

@@ -64,8 +64,9 @@ class RunningStatistic(State):
         """Folds one training batch in.
 
         Args:
-            samples: The batch, detached: no gradient flows. Rows of weight 0 must change nothing;
-                the sums and means of `samples` see to that.
+            samples: The batch, detached: no gradient flows. Under several replicas it is that of
+                all of them, so that all store the same. Rows of weight 0 must change nothing; the
+                sums and means of `samples` see to that.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `update`")
 

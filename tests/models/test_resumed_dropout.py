@@ -77,6 +77,7 @@ def test_keras_itself_restores_none(tmp_path):
     assert np.any(np.array(seeds_of(plain)) != before)
 
 
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 def test_files_go_to_and_from_models_with_other_layers(tmp_path):
     model = fit(make_model(), epochs=1)
     model.save_weights(tmp_path / "some.weights.h5")
