@@ -27,11 +27,10 @@ def make_losses():
     return {
         "lpl_frequency": keras_lpl.LPLLoss(COUNTS, bound="ratio"),
         "lpl_confidence": keras_lpl.LPLLoss(),
-        "la_lpl": keras_lpl.LPLLoss(COUNTS),
+        "la_lpl": keras_lpl.LPLLoss(COUNTS),  # with weights
         "isda": keras_lpl.ISDALoss(schedule=None),
         "center": keras_lpl.CenterLoss(strength=0.1),
         "seesaw": keras_lpl.SeesawLoss(),
-        "weighted": keras_lpl.LPLLoss(COUNTS, confidence_power=1.0),
         "by_weight": keras_lpl.FocalLoss(reduction="mean_with_sample_weight"),
         "summed": keras_lpl.FocalLoss(reduction="sum"),
         "labels": keras_lpl.LPLLoss(multi_label=True),
@@ -64,7 +63,7 @@ def make_plain_model():
 def plain(data):
     """Of data for all outputs, those for the plain model."""
     x, y, weight = data
-    return x, y["weighted"], weight["weighted"]
+    return x, y["la_lpl"], weight["la_lpl"]
 
 
 def make_data():
@@ -76,7 +75,7 @@ def make_data():
     y["labels"] = rng.integers(0, 2, size=(ROWS, CLASSES))
     y["pixels"] = rng.choice(CLASSES, size=(ROWS, 5), p=share)
     weight = {name: np.ones(ROWS, "float32") for name in y}
-    weight["weighted"] = weight["by_weight"] = rng.choice([0.0, 0.5, 2.0], size=ROWS)
+    weight["la_lpl"] = weight["by_weight"] = rng.choice([0.0, 0.5, 2.0], size=ROWS)
     return x, y, weight
 
 
