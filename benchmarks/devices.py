@@ -86,14 +86,18 @@ def make_table(options):
     return markdown_table(["classes", "devices", *names, "cheaper, to the gradients"], rows)
 
 
-def main():
+def read_options(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch-size", type=int, default=64, help="of a device (default: 64)")
     parser.add_argument("--weights", type=float, default=23.5e6, help="before the last layer")
     parser.add_argument("--bandwidth", type=float, default=25.0, help="GB/s a device (default: 25)")
     parser.add_argument("--latency", type=float, default=5.0, help="us a step (default: 5)")
     parser.add_argument("--page", type=Path, help="page whose table is to be filled")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main():
+    options = read_options()
     table = make_table(options)
     print(table)
     if options.page:
