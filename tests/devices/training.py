@@ -31,9 +31,8 @@ def make_losses():
         "isda": keras_lpl.ISDALoss(schedule=None),
         "center": keras_lpl.CenterLoss(strength=0.1),
         "seesaw": keras_lpl.SeesawLoss(),
-        "by_weight": keras_lpl.FocalLoss(reduction="mean_with_sample_weight"),
         "summed": keras_lpl.FocalLoss(reduction="sum"),
-        "labels": keras_lpl.LPLLoss(multi_label=True),
+        "labels": keras_lpl.LPLLoss(multi_label=True, reduction="mean_with_sample_weight"),
         "pixels": keras_lpl.LPLLoss(COUNTS, ignore_class=0),
     }
 
@@ -75,7 +74,7 @@ def make_data():
     y["labels"] = rng.integers(0, 2, size=(ROWS, CLASSES))
     y["pixels"] = rng.choice(CLASSES, size=(ROWS, 5), p=share)
     weight = {name: np.ones(ROWS, "float32") for name in y}
-    weight["la_lpl"] = weight["by_weight"] = rng.choice([0.0, 0.5, 2.0], size=ROWS)
+    weight["la_lpl"] = weight["labels"] = rng.choice([0.0, 0.5, 2.0], size=ROWS)
     return x, y, weight
 
 
