@@ -9,6 +9,7 @@
     stack_rows         arrays whose rows are computed one after the other
     step_of_groups     one step of Algorithm 2 of LPL
     shift_of_classes   the loop of Algorithm 2 of LPL
+    normal             random numbers that a seed and a step determine
     batch_norm         batch normalisation of images in one kernel, where there is one
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
 
@@ -32,6 +33,7 @@ if _backend == "jax":
         compiled_ways,
         compiles,
         concrete,
+        normal,
         own_entries,
         shift_of_classes,
         stack_rows,
@@ -53,6 +55,7 @@ elif _backend == "tensorflow":
         compiled_ways,
         compiles,
         concrete,
+        normal,
         own_entries,
         shift_of_classes,
         stack_rows,
@@ -74,6 +77,7 @@ elif _backend == "torch":
         compiled_ways,
         compiles,
         concrete,
+        normal,
         own_entries,
         shift_of_classes,
         stack_rows,
@@ -100,6 +104,7 @@ __all__ = [
     "compiled_ways",
     "compiles",
     "concrete",
+    "normal",
     "own_entries",
     "shift_of_classes",
     "stack_rows",

@@ -22,6 +22,8 @@ LOSSES = {
     "isda-full, one by one": lambda: keras_lpl.ISDALoss(),
     "isda-diagonal": lambda: keras_lpl.ISDALoss(schedule=None, covariance="diagonal"),
     "seesaw": lambda: keras_lpl.SeesawLoss(),
+    "gcl": lambda: keras_lpl.GCLLoss(COUNTS, scale=1.0),
+    "proselflc": lambda: keras_lpl.ProSelfLCLoss(),
     "center": lambda: keras_lpl.CenterLoss(strength=0.1),
     "large-margin": lambda: keras_lpl.LargeMarginLoss(3, annealing=5.0, gamma=0.1, power=2.0),
     "la+isda+lpl": lambda: keras_lpl.PerturbedCrossentropy(
