@@ -89,7 +89,7 @@ class LADELoss(ClassificationLoss):
 
     >>> loss = keras_lpl.LADELoss(class_counts=[90, 10], strength=0.1)
     >>> print(round(float(loss(np.array([0, 1]), np.zeros((2, 2)))), 4))
-    1.1789
+    1.1729
     """
 
     corrects_prior = True
