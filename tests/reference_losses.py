@@ -128,7 +128,7 @@ def lade(labels, logits, class_counts, strength, penalty, sample_weight=None):
 
 
 def average_top_k(labels, logits, share, sample_weight=None):
-    """Fan et al. 2017, Eq. 2: the largest losses, down to `share` of the total weight."""
+    """Fan et al. 2017: the largest losses, down to `share` of the total weight."""
     losses = softmax_crossentropy(labels, logits)
     weight = np.ones(len(losses)) if sample_weight is None else np.asarray(sample_weight, "float64")
     left = share * sum(weight)
@@ -150,7 +150,7 @@ def yes_or_no(labels, logits):
 
 
 def asymmetric(yes, logits, gamma_negative, gamma_positive, margin):
-    """Ridnik et al. 2021, Eqs. 4-6, of each question: (B, L)."""
+    """Ridnik et al. 2021, of each question: (B, L)."""
     losses = np.zeros(np.shape(yes))
     for at, u in np.ndenumerate(np.asarray(logits, "float64")):
         p, rest = 1 / (1 + math.exp(-u)), 1 / (1 + math.exp(u))
@@ -164,7 +164,7 @@ def asymmetric(yes, logits, gamma_negative, gamma_positive, margin):
 def distribution_balanced(
     yes, logits, positives, total, alpha, beta, mu, negative_scale, bias_scale, gamma=0.0
 ):
-    """Wu et al. 2020, Eqs. 4-10, of each question: (B, L).
+    """Wu et al. 2020, of each question: (B, L).
 
     `positives` counts those of each label, out of `total` samples.
     """
@@ -186,7 +186,7 @@ def distribution_balanced(
 
 
 def self_corrected(labels, logits, trust, constant_at=None):
-    """Wang et al. 2021, Eqs. 8-10: the label, corrected by a constant prediction."""
+    """Wang et al. 2021: the label, corrected by a constant prediction."""
     constant = np.asarray(logits if constant_at is None else constant_at, "float64")
     losses = []
     for (label, row), at in zip(_rows(labels, logits), constant, strict=True):

@@ -42,11 +42,10 @@ def lade_regularizer(samples: Samples, class_counts: Counts, penalty: float) -> 
     member = samples.membership * weight
     of_class = divide_or_zero(ops.sum(member * logits, axis=0), ops.sum(member, axis=0))
 
-    # Rows of weight 0 may hold anything: their logits stay out of the maximum and of the sum.
-    kept = ops.where(weight > 0, logits, -1e30)
-    largest = ops.stop_gradient(ops.max(kept, axis=0))
-    total = ops.sum(weight * ops.exp(kept - largest), axis=0)
-    log_mean = largest + ops.log(ops.maximum(total, TINY) / ops.maximum(ops.sum(weight), TINY))
+    # Rows of weight 0 may hold anything: they get a number below any logit, whose square is finite.
+    is_in = weight > 0
+    kept = ops.where(is_in, logits + ops.log(ops.where(is_in, weight, 1.0)), -1e15)
+    log_mean = ops.logsumexp(kept, axis=0) - ops.log(ops.maximum(ops.sum(weight), TINY))
 
     log_pi = log_prior(class_counts)
     shift = samples.of_classes(log_pi + np.log(len(log_pi)))[0]

@@ -81,7 +81,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(name, tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch runs eagerly, untraced")
-@pytest.mark.parametrize("name", ["isda-full", "large-margin", "gce-truncated"])
+@pytest.mark.parametrize("name", ["isda-full", "large-margin", "gcl", "gce-truncated"])
 def test_schedules_compile_nothing_anew(name, monkeypatch):
     loss = LOSSES.get(name, lambda: keras_lpl.GeneralizedCrossEntropyLoss(truncate=0.5))()
     traced = []
