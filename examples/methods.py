@@ -48,6 +48,8 @@ class Method:
         disturb_rate: As in `keras_lpl.data.ArrayDataset`.
         deferred: Whether class weights set in after four fifths of the epochs.
         post_hoc: Whether the trained model's logits are adjusted for prediction.
+        retrained: `retrained(training)` returns the loss of a new classifier, which is trained in
+            the end on features that stay; None to keep the one that was trained with them.
     """
 
     loss: Callable
@@ -57,6 +59,7 @@ class Method:
     disturb_rate: float = 0.0
     deferred: bool = False
     post_hoc: bool = False
+    retrained: Callable | None = None
 
     def callbacks(self, training):
         """The Keras callbacks it trains with."""
@@ -71,11 +74,25 @@ class Method:
         layer = keras_lpl.layers.CosineDense if self.cosine_head else keras.layers.Dense
         return layer(num_classes, **kwargs)
 
-    def for_prediction(self, model, class_counts):
-        """The model that predicts, made from the one that was trained."""
+    def for_prediction(self, model, training, data):
+        """The model that predicts, made from the one that was trained on `data`."""
+        if self.retrained is not None:
+            _retrain_classifier(model, self.retrained(training), data, training.epochs)
         if not self.post_hoc:
             return model
-        return keras_lpl.models.with_logit_adjustment(model, class_counts)
+        return keras_lpl.models.with_logit_adjustment(model, training.class_counts)
+
+
+def _retrain_classifier(model, loss, data, epochs):
+    """Trains the last layer anew, for a fifth of the epochs, and nothing else."""
+    *features, head = model.layers
+    for layer in features:
+        layer.trainable = False
+    head.kernel.assign(head.kernel_initializer(head.kernel.shape))
+    head.bias.assign(head.bias_initializer(head.bias.shape))
+    model.compile(keras.optimizers.Adam(1e-3), loss=loss)
+    more = {"initial_epoch": epochs, "epochs": epochs + max(1, epochs // 5)}
+    model.fit(data, shuffle=False, verbose=0, **more)
 
 
 def crossentropy(training):
@@ -228,6 +245,17 @@ METHODS = {
     "bootstrapping hard": Method(lambda t: keras_lpl.BootstrappingLoss(hard=True)),
     "forward correction": Method(lambda t: keras_lpl.CorrectedLoss(_noise(t))),
     "backward correction": Method(lambda t: keras_lpl.CorrectedLoss(_noise(t), "backward")),
+    "average top-k": Method(lambda t: keras_lpl.AverageTopKLoss()),
+    "ProSelfLC": Method(lambda t: keras_lpl.ProSelfLCLoss()),
+    "LADE": Method(lambda t: keras_lpl.LADELoss(t.class_counts)),
+    "ALA": Method(lambda t: keras_lpl.ALALoss(t.class_counts), cosine_head=True),
+    "GCL": Method(lambda t: keras_lpl.GCLLoss(t.class_counts), cosine_head=True),
+    "LOS": Method(crossentropy, retrained=lambda t: keras_lpl.LabelOverSmoothingLoss()),
+    "asymmetric": Method(lambda t: keras_lpl.AsymmetricLoss()),
+    # Its weights are made for batches that are drawn class by class.
+    "distribution-balanced": Method(
+        lambda t: keras_lpl.DistributionBalancedLoss(t.class_counts), sampling="class_balanced"
+    ),
     "label smoothing": Method(
         lambda t: keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
         one_hot=True,

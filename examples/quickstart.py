@@ -60,7 +60,7 @@ def run(name, seed, epochs, advance):
     start = time.perf_counter()
     history = model.fit(train, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks).history
     seconds = time.perf_counter() - start
-    model = method.for_prediction(model, class_counts)
+    model = method.for_prediction(model, training, train)
 
     return {
         "method": name,

@@ -37,6 +37,30 @@ def ldam(labels, logits, class_counts, max_margin, scale):
     return scale * changed
 
 
+def ala(labels, logits, class_counts, scale, constant_at=None):
+    """Zhao et al. 2022: a margin of quantity times difficulty, which is a constant."""
+    changed = np.array(logits, "float64")
+    constant = np.array(logits if constant_at is None else constant_at, "float64")
+    for i, classes in enumerate(_rows(labels)):
+        for c, share in classes:
+            quantity = math.log(2) / math.log(class_counts[c] / min(class_counts) + 1)
+            difficulty = (1 - constant[i, c]) / 2
+            changed[i, c] -= share * quantity * difficulty
+    return scale * changed
+
+
+def gcl(labels, logits, class_counts, drawn, noise, margin, scale):
+    """Li et al. 2022: the absolute noise `drawn`, (B, C), times the size of each class's cloud."""
+    changed = np.array(logits, "float64")
+    logs = [math.log(count) for count in class_counts]
+    for i, classes in enumerate(_rows(labels)):
+        for c, log in enumerate(logs):
+            changed[i, c] -= noise * drawn[i, c] * (max(logs) - log) / (max(logs) - min(logs))
+        for c, share in classes:
+            changed[i, c] -= share * margin
+    return scale * changed
+
+
 def seesaw(labels, logits, class_counts, p, q, constant_at=None):
     """Wang et al. 2021, Eqs. 4-7, as logits: the factors `M_ij C_ij` as added logarithms.
 

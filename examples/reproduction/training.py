@@ -80,7 +80,7 @@ def train(config, folder, data_dir, report):
     if state["epochs_done"] < training["epochs"]:
         raise RuntimeError(f"The loss became NaN after epoch {state['epochs_done']}.")
 
-    logits = method.for_prediction(model, class_counts).predict(test, verbose=0)
+    logits = method.for_prediction(model, settings, train).predict(test, verbose=0)
     seconds = [epoch["seconds"] for epoch in state["curve"]]
     steps = -(-len(x_train) // training["batch_size"])
     return {

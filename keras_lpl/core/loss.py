@@ -287,6 +287,7 @@ def refuse_multi_label(who: str) -> ValueError:
     """The error for a method that tells classes of one problem apart."""
     return ValueError(
         f"{who} compares the classes of one label, and has no form for several labels per sample. "
-        "`LPLLoss`, `LogitAdjustmentLoss`, `VSLoss`, `FocalLoss`, `ClassBalancedLoss`, "
-        "`GeneralizedCrossEntropyLoss` and `BootstrappingLoss` do. Received: multi_label=True"
+        "`LPLLoss`, `LogitAdjustmentLoss`, `VSLoss`, `AsymmetricLoss`, `DistributionBalancedLoss`, "
+        "`FocalLoss`, `ClassBalancedLoss`, `AverageTopKLoss`, `GeneralizedCrossEntropyLoss`, "
+        "`BootstrappingLoss` and `ProSelfLCLoss` do. Received: multi_label=True"
     )

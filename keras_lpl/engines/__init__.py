@@ -9,6 +9,7 @@
     stack_rows         arrays whose rows are computed one after the other
     step_of_groups     one step of Algorithm 2 of LPL
     shift_of_classes   the loop of Algorithm 2 of LPL
+    normal             random numbers that a seed and a step determine
     batch_norm         batch normalisation of images in one kernel, where there is one
     num_replicas       how many replicas train in step; `gather_rows` of all of them
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
@@ -35,6 +36,7 @@ if _backend == "jax":
         compiles,
         concrete,
         gather_rows,
+        normal,
         num_replicas,
         own_entries,
         shift_of_classes,
@@ -59,6 +61,7 @@ elif _backend == "tensorflow":
         compiles,
         concrete,
         gather_rows,
+        normal,
         num_replicas,
         own_entries,
         shift_of_classes,
@@ -83,6 +86,7 @@ elif _backend == "torch":
         compiles,
         concrete,
         gather_rows,
+        normal,
         num_replicas,
         own_entries,
         shift_of_classes,
@@ -112,6 +116,7 @@ __all__ = [
     "compiles",
     "concrete",
     "gather_rows",
+    "normal",
     "num_replicas",
     "own_entries",
     "shift_of_classes",

@@ -34,6 +34,15 @@ def own_entries(x: Tensor, columns: Tensor) -> Tensor:
     return ops.take_along_axis(x, columns[:, None], axis=-1)
 
 
+def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:
+    """Standard normal numbers, float32 `(*shape)`, determined by the seed and the step.
+
+    Keras's own take a seed that is state of a layer; this one needs nothing saved but the step.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), ops.cast(step, "uint32"))
+    return jax.random.normal(key, shape, "float32")
+
+
 def sum_of_groups(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """Sums of the rows of each group, `(num_groups, columns)` or `(num_groups,)`."""
     return ops.segment_sum(x, group, num_segments=num_groups)

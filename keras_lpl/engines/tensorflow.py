@@ -43,6 +43,12 @@ def own_entries(x: Tensor, columns: Tensor) -> Tensor:
     return ops.take_along_axis(x, columns[:, None], axis=-1)
 
 
+def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:
+    """Standard normal numbers, float32 `(*shape)`, determined by the seed and the step."""
+    pair = tf.stack([tf.constant(seed, "int64"), tf.cast(step, "int64")])
+    return tf.random.stateless_normal(shape, pair)
+
+
 def sum_of_groups(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """Sums of the rows of each group, `(num_groups, columns)` or `(num_groups,)`."""
     return ops.segment_sum(x, group, num_segments=num_groups)

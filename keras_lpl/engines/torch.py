@@ -39,6 +39,15 @@ def own_entries(x: Tensor, columns: Tensor) -> Tensor:
     return x.gather(1, columns[:, None].long())
 
 
+@torch.compiler.disable  # it knows no generators
+def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:
+    """Standard normal numbers, float32 `(*shape)`, determined by the seed and the step."""
+    device = step.device
+    generator = torch.Generator(device)
+    generator.manual_seed(int(np.random.SeedSequence([seed, int(step)]).generate_state(1)[0]))
+    return torch.randn(tuple(shape), generator=generator, device=device)
+
+
 def sum_of_groups(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """Sums of the rows of each group, `(num_groups, ...)`. Keras takes thirteen operations."""
     return x.new_zeros((num_groups, *x.shape[1:])).index_add(0, group, x)

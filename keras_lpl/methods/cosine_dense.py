@@ -105,3 +105,15 @@ def warn_of_cosine_head(perturbation: Any, layer: Any) -> None:
             "CosineDense",
             stacklevel=3,
         )
+
+
+def warn_of_dense_head(perturbation: Any, scale: float, layer: Any) -> None:
+    """Warns if the logits are not cosines, for a method that scales cosines up."""
+    if scale != 1 and not isinstance(layer, CosineDense):
+        warnings.warn(
+            f"{type(perturbation).__name__} multiplies the logits by its scale, which is made for "
+            "cosines: end the model in `keras_lpl.layers.CosineDense(num_classes)`, or training "
+            f"may diverge. Received: scale={scale:g}, and a model that ends in "
+            f"{getattr(layer, 'name', layer)!r} of type {type(layer).__name__}",
+            stacklevel=3,
+        )

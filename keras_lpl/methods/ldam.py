@@ -4,7 +4,6 @@ Cao et al.: "Learning imbalanced datasets with label-distribution-aware margin l
 Eqs. 12 and 13 and the authors' code. (Eq. 8 of the LPL paper leaves the scale out.)
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from keras_lpl.core.perturbed_crossentropy import PerturbationLoss
 from keras_lpl.core.registry import register
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Counts, Tensor
-from keras_lpl.methods.cosine_dense import CosineDense
+from keras_lpl.methods.cosine_dense import warn_of_dense_head
 
 
 def ldam_margins(class_counts: Counts, max_margin: float) -> np.ndarray:
@@ -57,14 +56,7 @@ class LDAM(Perturbation):
         return self.scale * (samples.logits - samples.of_classes(margins) * samples.membership)
 
     def check_head(self, layer: Any) -> None:
-        if self.scale != 1 and not isinstance(layer, CosineDense):
-            warnings.warn(
-                "LDAM multiplies the logits by its scale, which is made for cosines: end the model "
-                "in `keras_lpl.layers.CosineDense(num_classes)`, or training may diverge. "
-                f"Received: scale={self.scale:g}, and a model that ends in "
-                f"{getattr(layer, 'name', layer)!r} of type {type(layer).__name__}",
-                stacklevel=2,
-            )
+        warn_of_dense_head(self, self.scale, layer)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -3,6 +3,8 @@
 from keras_lpl.core.context import Context
 from keras_lpl.core.perturbation import Perturbation
 from keras_lpl.core.samples import Samples
+from keras_lpl.methods.ala import ALA
+from keras_lpl.methods.gcl import GCL
 from keras_lpl.methods.isda.perturbation import ISDA
 from keras_lpl.methods.large_margin import LargeMargin
 from keras_lpl.methods.ldam import LDAM
@@ -12,6 +14,8 @@ from keras_lpl.methods.seesaw import Seesaw
 from keras_lpl.methods.vector_scaling import VS
 
 __all__ = [
+    "ALA",
+    "GCL",
     "ISDA",
     "LDAM",
     "LPL",

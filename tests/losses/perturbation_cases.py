@@ -12,7 +12,7 @@ from keras import ops
 
 import keras_lpl
 from keras_lpl.core.context import Context, context_scope
-from tests import reference, reference_perturbations
+from tests import reference, reference_losses, reference_perturbations
 from tests.contract import COUNTS, LossCase
 
 NUM_FEATURES = 3
@@ -139,11 +139,36 @@ def _large_margin_case(margin, annealing):
     )
 
 
+@keras.saving.register_keras_serializable("keras_lpl_tests")
+class CloudOfLogits(keras_lpl.perturbations.GCL):
+    """GCL whose noise follows from the logits, and so goes with the sample and the class."""
+
+    def draw(self, samples, context):
+        return ops.stop_gradient(ops.abs(ops.sin(samples.logits)))
+
+
+def _gcl(counts, **keywords):
+    cloud = CloudOfLogits(counts, noise=0.8, margin=0.2, scale=4.0)
+    return keras_lpl.PerturbedCrossentropy([cloud], **keywords)
+
+
+def _gcl_change(labels, logits, counts, constant_at):
+    drawn = np.abs(np.sin(logits if constant_at is None else np.asarray(constant_at, "float64")))
+    return reference_perturbations.gcl(
+        labels, logits, counts, drawn, noise=0.8, margin=0.2, scale=4.0
+    )
+
+
 def _center_oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
     features = np.asarray(logits, "float64") @ mixing_of(class_counts)
     return reference_perturbations.center_loss(
         labels, logits, features, centers_of(class_counts), strength=0.3
     )
+
+
+def _self_corrected_oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
+    trust = 1 / (1 + np.exp(-4.0 * (PROGRESS - 0.6)))
+    return reference_losses.self_corrected(labels, logits, trust, constant_at)
 
 
 CASES = [
@@ -165,6 +190,26 @@ CASES = [
         lambda counts, **k: keras_lpl.LDAMLoss(counts, max_margin=0.0, scale=1.0, **k),
     ),
     _case(
+        "ala",
+        lambda counts, **k: keras_lpl.ALALoss(counts, scale=4.0, **k),
+        lambda labels, logits, counts, at: reference_perturbations.ala(
+            labels, logits, counts, scale=4.0, constant_at=at
+        ),
+        # Where all classes are as frequent, what is left is the difficulty of the sample.
+        lambda counts, **k: keras_lpl.ALALoss([7] * len(counts), scale=1.0, **k),
+        lambda labels, logits: reference.softmax_crossentropy(
+            labels, logits - np.eye(logits.shape[1])[labels] * (1 - logits) / 2
+        ),
+    ),
+    _case(
+        "gcl",
+        _informed(_gcl),
+        _gcl_change,
+        _informed(
+            lambda counts, **k: keras_lpl.GCLLoss(counts, noise=0.0, margin=0.0, scale=1.0, **k)
+        ),
+    ),
+    _case(
         "seesaw",
         lambda counts, **k: keras_lpl.SeesawLoss(counts, **k),
         lambda labels, logits, counts, at: reference_perturbations.seesaw(
@@ -180,5 +225,12 @@ CASES = [
         _informed(lambda counts, **k: keras_lpl.CenterLoss(strength=0.3, **k)),
         _center_oracle,
         _informed(lambda counts, **k: keras_lpl.CenterLoss(strength=0.0, **k)),
+    ),
+    LossCase(
+        "proselflc",
+        _informed(lambda counts, **k: keras_lpl.ProSelfLCLoss(4.0, transition=0.6, **k)),
+        _self_corrected_oracle,
+        # Steep, and late: until then the model is not trusted at all.
+        _informed(lambda counts, **k: keras_lpl.ProSelfLCLoss(1000.0, transition=1.0, **k)),
     ),
 ]

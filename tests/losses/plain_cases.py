@@ -7,7 +7,7 @@ import numpy as np
 import keras_lpl
 from tests import reference
 from tests import reference_losses as slow
-from tests.contract import LossCase
+from tests.contract import COUNTS, LossCase
 
 
 def _oracle(function, **settings):
@@ -79,6 +79,45 @@ def _corrected_case(method, function, learns_from_errors):
     )
 
 
+def _lade_oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
+    return slow.lade(labels, logits, class_counts, 0.3, 0.2, sample_weight)
+
+
+def _top_k_oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
+    return slow.average_top_k(labels, logits, 0.4, sample_weight)
+
+
+ASYMMETRIC = {"gamma_negative": 1.5, "gamma_positive": 0.5, "margin": 0.1}
+REBALANCED = {"alpha": 0.2, "beta": 4.0, "mu": 0.3, "negative_scale": 3.0, "bias_scale": 0.4}
+PLAIN = {"alpha": 0.5, "beta": 0.0, "negative_scale": 1.0, "bias_scale": 0.0}
+
+
+def _asymmetric_oracle(labels, logits):
+    yes = slow.yes_or_no(labels, logits)
+    return slow.asymmetric(yes, logits, **ASYMMETRIC).sum(axis=1)
+
+
+def _distribution_balanced_case(name, gamma, is_variant=False):
+    def oracle(labels, logits, class_counts, sample_weight=None, constant_at=None):
+        yes, settings = slow.yes_or_no(labels, logits), REBALANCED | {"gamma": gamma}
+        by_question = slow.distribution_balanced(
+            yes, logits, class_counts, sum(class_counts), **settings
+        )
+        return by_question.sum(axis=1)
+
+    return LossCase(
+        name,
+        lambda counts, **k: keras_lpl.DistributionBalancedLoss(
+            counts, gamma=gamma, **REBALANCED, **k
+        ),
+        oracle,
+        lambda counts, **k: keras_lpl.DistributionBalancedLoss(counts, **PLAIN, gamma=gamma, **k),
+        functools.partial(slow.sigmoid_focal, gamma=gamma),
+        labels_are_apart=False,
+        is_variant=is_variant,
+    )
+
+
 CASES = [
     _case(
         "focal",
@@ -141,4 +180,36 @@ CASES = [
     ),
     _corrected_case("forward", slow.forward_corrected, learns_from_errors=False),
     _corrected_case("backward", slow.backward_corrected, learns_from_errors=True),
+    LossCase(
+        "lade",
+        lambda counts, **k: keras_lpl.LADELoss(counts, strength=0.3, penalty=0.2, **k),
+        _lade_oracle,
+        lambda counts, **k: keras_lpl.LADELoss(counts, strength=0.0, **k),
+        lambda labels, logits: reference.logit_adjustment_loss(labels, logits, COUNTS),
+    ),
+    LossCase(
+        # Of samples that are all as wrong, only a share has a gradient.
+        "average-top-k",
+        lambda counts, **k: keras_lpl.AverageTopKLoss(share=0.4, **k),
+        _top_k_oracle,
+        lambda counts, **k: keras_lpl.AverageTopKLoss(share=1.0, **k),
+        learns_from_errors=False,
+    ),
+    _case(
+        "asymmetric",
+        keras_lpl.AsymmetricLoss,
+        ASYMMETRIC,
+        _oracle(_asymmetric_oracle),
+        {"gamma_negative": 0.0, "gamma_positive": 0.0, "margin": 0.0},
+        reduces_to=functools.partial(slow.sigmoid_focal, gamma=0.0),
+    ),
+    _distribution_balanced_case("distribution-balanced", gamma=0.0),
+    _distribution_balanced_case("distribution-balanced-focal", gamma=1.5, is_variant=True),
+    _case(
+        "label-over-smoothing",
+        keras_lpl.LabelOverSmoothingLoss,
+        {"smoothing": 0.9},
+        _oracle(slow.over_smoothed, smoothing=0.9),
+        {"smoothing": 0.0},
+    ),
 ]

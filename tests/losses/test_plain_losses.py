@@ -109,6 +109,42 @@ ARGUMENTS = {
         lambda: keras_lpl.ClassBalancedLoss([5, 4])(np.zeros(4, int), np.zeros((4, 3))),
         r"one entry per class. Received: 2 counts of shape \(2,\) for logits of 3 classes",
     ),
+    "strength of LADE": (
+        lambda: keras_lpl.LADELoss([5, 4], strength=-1),
+        "`strength`.*at least 0. Received: strength=-1",
+    ),
+    "penalty of LADE": (
+        lambda: keras_lpl.LADELoss([5, 4], penalty=-1),
+        "`penalty`.*at least 0. Received: penalty=-1",
+    ),
+    "labels of LADE": (
+        lambda: keras_lpl.LADELoss([[5, 4]], multi_label=True),
+        "LADELoss compares the classes of one label.*Received: multi_label=True",
+    ),
+    "share": (
+        lambda: keras_lpl.AverageTopKLoss(0),
+        "`share`.*greater than 0 and at most 1. Received: share=0",
+    ),
+    "noise": (
+        lambda: keras_lpl.GCLLoss([5, 4], noise=-1),
+        "`noise`.*at least 0. Received: noise=-1",
+    ),
+    "scale of ALA": (
+        lambda: keras_lpl.ALALoss([5, 4], scale=0),
+        "`scale`.*greater than 0. Received: scale=0",
+    ),
+    "steepness": (
+        lambda: keras_lpl.ProSelfLCLoss(steepness=-1),
+        "`steepness`.*at least 0. Received: steepness=-1",
+    ),
+    "transition": (
+        lambda: keras_lpl.ProSelfLCLoss(transition=1.5),
+        "`transition`.*at most 1. Received: transition=1.5",
+    ),
+    "smoothing": (
+        lambda: keras_lpl.LabelOverSmoothingLoss(1.0),
+        "`smoothing` must be below 1.*Received: smoothing=1.0",
+    ),
     "progress": (
         lambda: keras_lpl.GeneralizedCrossEntropyLoss(truncate=0.5)([0], np.zeros((1, 3))),
         "GeneralizedCrossEntropyLoss needs the model's progress.*`keras_lpl.LPLModel`",
@@ -262,6 +298,46 @@ def test_truncation_starts_on_time_and_where_a_run_is_resumed(tmp_path):
         restored = keras.saving.load_model(tmp_path / "model.keras")
         rest = _fit(restored, initial_epoch=last + 1)
         assert_close(rest, scheduled[last + 1 :])
+
+
+# --- LADE -----------------------------------------------------------------------------------
+
+
+def test_lade_is_a_regulariser_of_the_batch():
+    """Added to each sample, it does not change with what is in rows of weight 0, however large."""
+    counts = (40, 500, 7, 90, 12)
+    labels, logits = batch(2)
+    weight = np.where(np.arange(len(labels)) < 12, 1, 0).astype("float32")
+    logits[12:] *= np.float32(1e4)
+    both = [keras_lpl.LADELoss(counts, strength, reduction=None) for strength in (0.0, 0.5)]
+    plain, with_it = (
+        np.asarray(ops.convert_to_numpy(loss(labels, logits, weight))) for loss in both
+    )
+    added = (with_it - plain)[:12]
+    assert_close(added, np.full(12, added[0]))
+    alone = [float(loss(labels[:12], logits[:12])[0]) for loss in both]
+    assert_close(added[0], alone[1] - alone[0], rtol=1e-4)
+
+
+# --- Average top-k --------------------------------------------------------------------------
+
+
+def test_top_k_learns_from_the_largest_losses_alone():
+    loss = keras_lpl.AverageTopKLoss(share=0.3, reduction="sum")
+    labels, logits = batch(3, size=10)
+    losses = reference.softmax_crossentropy(labels, logits)
+    value, gradient = value_and_gradient(lambda x: loss(labels, x), logits)
+    largest = np.argsort(-losses)[:3]
+    assert_close(value / 10, losses[largest].mean())
+    assert set(np.flatnonzero(np.abs(gradient).sum(axis=1))) == set(largest)
+
+
+def test_top_k_of_several_labels_looks_at_each_by_itself():
+    """The errors of one label, all larger than those of the other, leave the other its share."""
+    logits = np.stack([np.arange(4.0), 100 + np.arange(4.0)], axis=-1).astype("float32")
+    loss = keras_lpl.AverageTopKLoss(0.5, multi_label=True, reduction="sum")
+    _, gradient = value_and_gradient(lambda x: loss(np.zeros((4, 2), "int32"), x), logits)
+    np.testing.assert_array_equal(np.abs(gradient) > 0, [[False] * 2] * 2 + [[True] * 2] * 2)
 
 
 # --- Bootstrapping --------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import pytest
 import keras_lpl
 
 PRESETS = {
+    "ALA": ("ALALoss", "ALA"),
+    "GCL": ("GCLLoss", "GCL"),
     "LDAM": ("LDAMLoss", "LDAM"),
     "LPL": ("LPLLoss", "LPL"),
     "VS": ("VSLoss", "VS"),

@@ -22,6 +22,8 @@ LOSSES = {
     "isda-full, one by one": lambda: keras_lpl.ISDALoss(),
     "isda-diagonal": lambda: keras_lpl.ISDALoss(schedule=None, covariance="diagonal"),
     "seesaw": lambda: keras_lpl.SeesawLoss(),
+    "gcl": lambda: keras_lpl.GCLLoss(COUNTS, scale=1.0),
+    "proselflc": lambda: keras_lpl.ProSelfLCLoss(),
     "center": lambda: keras_lpl.CenterLoss(strength=0.1),
     "large-margin": lambda: keras_lpl.LargeMarginLoss(3, annealing=5.0, gamma=0.1, power=2.0),
     "la+isda+lpl": lambda: keras_lpl.PerturbedCrossentropy(
@@ -79,7 +81,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(name, tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch runs eagerly, untraced")
-@pytest.mark.parametrize("name", ["isda-full", "large-margin", "gce-truncated"])
+@pytest.mark.parametrize("name", ["isda-full", "large-margin", "gcl", "gce-truncated"])
 def test_schedules_compile_nothing_anew(name, monkeypatch):
     loss = LOSSES.get(name, lambda: keras_lpl.GeneralizedCrossEntropyLoss(truncate=0.5))()
     traced = []
