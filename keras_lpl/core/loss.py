@@ -13,6 +13,7 @@ from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context, Scope, current_scope
 from keras_lpl.core.crossentropy import crossentropy
+from keras_lpl.core.numerics import LARGEST
 from keras_lpl.core.outputs import (
     PROBABILITY_SLACK,
     find_probabilities,
@@ -99,8 +100,8 @@ class ClassificationLoss(keras.losses.Loss):
         """Loss of each row, `(rows,)`.
 
         Args:
-            samples: The batch. Rows whose label is no class or whose logits are not finite get a
-                NaN loss, whatever is returned for them.
+            samples: The batch. Rows whose label is no class, or whose logits or weight are not
+                finite, get a NaN loss, whatever is returned for them.
             context: State of training, with everything in `needs` filled in.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `per_sample`")
@@ -206,6 +207,8 @@ class ClassificationLoss(keras.losses.Loss):
         """Weights of the losses for Keras, in the leading shape of the output, or None."""
         leading = tuple(y_pred.shape)[:-1]
         weight = spread_weight(sample_weight, leading, samples.shape, self.dtype)
+        if weight is not None:  # such a row has a NaN loss, and its gradient must stay finite
+            weight = ops.where(ops.abs(weight) < LARGEST, weight, 1.0)
         if scope.class_weight is not None and samples.num_problems is None:
             of_rows = ops.reshape(samples.of_own_class(scope.class_weight), samples.shape)
             weight = of_rows if weight is None else weight * of_rows

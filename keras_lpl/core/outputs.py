@@ -24,7 +24,7 @@ from keras_lpl.core import checks
 from keras_lpl.core import labels as label_forms
 from keras_lpl.core.labels import RowLabels
 from keras_lpl.core.masks import mask_of
-from keras_lpl.core.numerics import finite_rows, flat
+from keras_lpl.core.numerics import LARGEST, finite_rows, flat, squared_length
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -124,17 +124,25 @@ def read_output(
         is_kept = ops.logical_not(labels.is_ignored)
         is_counted = is_kept if is_counted is None else ops.logical_and(is_counted, is_kept)
 
+    # Here it is decided what statistics get to see: what passes, however often, adds up to finite
+    # sums of weights, features and their squares.
     is_usable = is_finite = finite_rows(logits)
     if features is not None:
         features = _rows_of_features(ops.cast(features, dtype), form)
-        is_usable = ops.logical_and(is_usable, finite_rows(features))
+        squares = squared_length(features)
+        is_usable = ops.logical_and(is_usable, squares < LARGEST)
         features = ops.where(is_usable[:, None], features, 0.0)
     if labels.is_label is not None:
         is_usable = ops.logical_and(is_usable, labels.is_label)
     is_bad = ops.logical_not(is_usable)
-    if weight is not None:  # a row of weight 0 may hold anything
+    if weight is not None:
+        is_weight = ops.abs(weight) < LARGEST
+        # A row of weight 0 may hold anything.
         is_bad = ops.logical_and(is_bad, weight != 0)
-        is_usable = ops.logical_and(is_usable, ops.logical_and(weight > 0, ops.isfinite(weight)))
+        is_bad = ops.logical_or(is_bad, ops.logical_not(is_weight))
+        is_usable = ops.logical_and(is_usable, ops.logical_and(weight > 0, is_weight))
+        if features is not None:
+            is_usable = ops.logical_and(is_usable, weight * squares < LARGEST)
     if is_counted is not None:
         is_bad = ops.logical_and(is_bad, is_counted)
         is_usable = ops.logical_and(is_usable, is_counted)
