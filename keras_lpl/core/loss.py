@@ -120,6 +120,7 @@ class ClassificationLoss(keras.losses.Loss):
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
+        _check_not_empty(y_pred)
         self._warn_of_probabilities(y_pred)
         scope = current_scope(y_pred)
         samples = self.read(y_true, y_pred, sample_weight, scope)
@@ -266,6 +267,15 @@ class ClassificationLoss(keras.losses.Loss):
             **super().get_config(),
             "dtype": self.dtype,  # Keras leaves it out
         }
+
+
+def _check_not_empty(y_pred):
+    """Refuses a batch without rows, of which there is no mean; Keras returns an array of none."""
+    if 0 in tuple(getattr(y_pred, "shape", ())):
+        raise ValueError(
+            "The batch is empty, so there is no loss: leave it out, and look at where the data "
+            f"come from. Received: an output of shape {tuple(y_pred.shape)}"
+        )
 
 
 def _is_lacking(state):

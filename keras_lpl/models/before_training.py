@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_lpl import engines
+from keras_lpl.core.labels import to_numbers
 from keras_lpl.core.masks import mask_of
 from keras_lpl.core.outputs import form_of, read_labels
 from keras_lpl.models.plan import Plan, part_of
@@ -22,6 +23,13 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
         ValueError: for labels that their loss cannot take, or class weights that Keras would apply
             to other classes than meant.
     """
+    for name in ("x", "y"):
+        shape = getattr(arguments.get(name), "shape", ())
+        if len(shape) and shape[0] == 0:
+            raise ValueError(
+                f"`{name}` is empty: there is nothing to train on. Received: {name} of shape "
+                f"{tuple(shape)}"
+            )
     if arguments.get("class_weight") is not None:
         _check_class_weight(plan)
         for each in plan.outputs:
@@ -40,7 +48,7 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
 
 def _check_labels(y, plan):
     if isinstance(y, list):
-        y = np.asarray(y)
+        y = to_numbers(y, "y")
     if not hasattr(y, "__array__"):
         return  # seen batch by batch
     y = engines.concrete(y)

@@ -299,3 +299,25 @@ def test_bad_features_stay_in_their_row(name):
         for one, other in zip(gradients(flat_gradient), clean, strict=True):
             assert not one[:4].any()
             assert_close(one[4:], other[4:])
+
+
+# --- Sizes that TensorFlow learns only when the code runs -----------------------------------------
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="others know all sizes")
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("which", ["one label", "one soft label", "one weight"])
+def test_one_label_or_weight_is_not_spread_over_a_batch_of_unknown_size(which, xla):
+    import tensorflow as tf
+
+    loss = keras_lpl.FocalLoss()
+    y, weight = np.zeros(8, "int32"), np.ones(8, "float32")
+    if which == "one soft label":
+        y = np.eye(3, dtype="float32")[y]
+    arguments = [y[:1] if "label" in which else y, np.zeros((8, 3), "float32")]
+    arguments.append(weight[:1] if which == "one weight" else weight)
+    signature = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in arguments]
+    fast = tf.function(lambda *a: loss(*a), input_signature=signature, jit_compile=xla)
+    with pytest.raises(Exception, match=r"[Rr]eshape"):
+        fast(*arguments)
+    assert np.isfinite(fast(y, arguments[1], weight))
