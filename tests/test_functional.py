@@ -191,7 +191,7 @@ def test_steps_come_to_an_end():
     """More than 5,000 raise where they are seen, and are cut off in a tensor."""
     assert numpy(functional.num_steps([5.0], 1e-3)).tolist() == [5000]
     for bound, step_size in [([6.0], 1e-3), (np.array([1e10, 1.0]), 1e-3), ([np.inf], 1.0)]:
-        with pytest.raises(ValueError, match="5000 is the most.*perturb_logits_at_once.*Received"):
+        with pytest.raises(ValueError, match=r"5000 is the most.*perturb_logits_at_once.*Received"):
             functional.num_steps(bound, step_size)
     steps = functional.num_steps(ops.convert_to_tensor([1e10, 1.0, np.inf]), 1e-3)
     assert numpy(steps).tolist() == [5000, 1000, 5000]
