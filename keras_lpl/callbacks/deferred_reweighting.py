@@ -90,9 +90,7 @@ class DeferredReweighting(keras.callbacks.Callback):
         weights = model.class_weight
         if isinstance(weights, dict):
             weights = weights[model.find_output(self.output)]
-        checks.class_weights(
-            self.class_weight, tuple(weights.shape), "the model's output", "class_counts"
-        )
+        checks.class_weights(self.class_weight, tuple(weights.shape), "the model's output")
         loss = model.loss_of_output(self.output)
         warn_of_two_corrections(loss, "`DeferredReweighting`", stacklevel=4)
         if loss is None:

@@ -91,8 +91,8 @@ def in_class_order(counts: Any, name: str) -> list:
         if entries is not None:
             return entries
     raise ValueError(
-        f"`{name}` must be a flat sequence with one training count per class, or a mapping from "
-        f"class indices to counts. Received: {name}={shortened(counts)} (of type "
+        f"`{name}` must be a flat sequence with one number per class, or a mapping from class "
+        f"indices to numbers. Received: {name}={shortened(counts)} (of type "
         f"{type(counts).__name__})"
     )
 

@@ -119,8 +119,7 @@ def read_output(
         is_counted = rows_of_weight(ops.cast(mask, dtype), form, shape, dtype, "mask") != 0
         kept = ops.cast(is_counted, dtype)
         weight = kept if weight is None else weight * kept
-    rows = ops.shape(logits)[0]
-    labels = read_labels(y_true, form, ignore_class, weight, dtype, name, check_values, rows)
+    labels = read_labels(y_true, form, ignore_class, weight, dtype, name, check_values, shape[0])
     if labels.is_ignored is not None:
         is_kept = ops.logical_not(labels.is_ignored)
         is_counted = is_kept if is_counted is None else ops.logical_and(is_counted, is_kept)
@@ -147,6 +146,7 @@ def read_output(
     if is_counted is not None:
         is_bad = ops.logical_and(is_bad, is_counted)
         is_usable = ops.logical_and(is_usable, is_counted)
+    rows = ops.shape(logits)[0]
     problem = None
     if form.num_problems is not None:
         problem = ops.mod(ops.arange(rows, dtype=engines.INDEX_DTYPE), form.num_problems)
@@ -190,13 +190,15 @@ def read_labels(
     dtype: str = "float32",
     name: str = "y_true",
     check_values: bool = True,
-    rows: Any = -1,
+    batch: Any = None,
 ) -> RowLabels:
     """Reads labels as one label per row; see `read_output` for the arguments.
 
-    `rows` is their number, where there are logits to go by.
+    `batch` is the size of the batch of logits, or None where there are no logits.
     """
     y_true = label_forms.to_numbers(y_true, name)
+    if batch is not None and len(y_true.shape):
+        y_true = engines.with_rows(y_true, batch)
     if form.units == 1 or form.num_problems is not None:
         _check_shape(y_true, form, name, soft=form.num_problems is not None)
         return label_forms.read_shares(
@@ -212,7 +214,7 @@ def read_labels(
             f"out by `sample_weight` 0, or pass indices. Received: ignore_class={ignore_class}, "
             f"labels of shape {tuple(y_true.shape)}"
         )
-    soft = ops.cast(ops.reshape(y_true, (rows, form.num_classes)), dtype)
+    soft = ops.cast(ops.reshape(y_true, (-1, form.num_classes)), dtype)
     return label_forms.read_soft(soft, weight, name, check_values)
 
 
@@ -305,9 +307,8 @@ def spread_weight(
         )
     if not given:
         return ops.broadcast_to(weight, shape)
-    # To the sizes of the output: TensorFlow may not know the batch yet, and would spread weights of
-    # one sample over all of it.
-    weight = ops.reshape(weight, (*shape[: len(sizes)], *(1,) * (rank - len(sizes))))
+    weight = engines.with_rows(weight, shape[0])
+    weight = ops.reshape(weight, (*ops.shape(weight)[: len(sizes)], *(1,) * (rank - len(sizes))))
     return weight if len(sizes) == rank else ops.broadcast_to(weight, shape)
 
 

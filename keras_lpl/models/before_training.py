@@ -47,6 +47,7 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
 
 
 def _check_labels(y, plan):
+    given = y
     if isinstance(y, list):
         y = to_numbers(y, "y")
     if not hasattr(y, "__array__"):
@@ -58,6 +59,11 @@ def _check_labels(y, plan):
     of_sample = max(1, int(np.prod(y.shape[1:], dtype="int64")))
     y = y[: max(1, _MOST_LABELS // of_sample)]
     read_labels(y, form, loss.ignore_class, None, loss.dtype, name="y")
+    if isinstance(given, list):
+        raise ValueError(
+            "`y` must be an array or a tensor: Keras takes a list for one entry for each output. "
+            f"Pass `np.asarray(y)`. Received: a list of {len(given)} labels"
+        )
 
 
 def _check_class_weight(plan):

@@ -318,6 +318,6 @@ def test_one_label_or_weight_is_not_spread_over_a_batch_of_unknown_size(which, x
     arguments.append(weight[:1] if which == "one weight" else weight)
     signature = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in arguments]
     fast = tf.function(lambda *a: loss(*a), input_signature=signature, jit_compile=xla)
-    with pytest.raises(Exception, match=r"[Rr]eshape"):
+    with pytest.raises(Exception, match=r"as many rows as the logits|[Ii]ncompatible|[Ss]hape"):
         fast(*arguments)
     assert np.isfinite(fast(y, arguments[1], weight))
