@@ -23,8 +23,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "mistakes.md"
 
 HEAD = """# Mistakes, and what the error says
 
-Each error names what was wrong, what was received, and what to do. The tested ones
-are here: search this page for a part of yours.
+Each error names what was wrong, what was received, and what to do. The tested ones are here: search
+this page for a part of yours.
 
 Compiled code cannot look at values. There, a bad label makes the loss of its row NaN, and leaves
 the model's weights and the rest of the batch as they would be without it: see
