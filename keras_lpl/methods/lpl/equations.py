@@ -43,7 +43,8 @@ def split_by_confidence(
     """
     confidence = _to_float(confidence)
     threshold = _confidence_threshold(confidence, threshold, weight)
-    return ops.where(threshold - confidence >= 0, 1.0, -1.0)
+    # Rounding must not split classes of equal confidence, as all have before training.
+    return ops.where(threshold - confidence >= -_NO_DIFFERENCE, 1.0, -1.0)
 
 
 def split_by_frequency(class_counts: Counts | Tensor, threshold: float) -> Tensor:
