@@ -24,11 +24,10 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
             to other classes than meant.
     """
     for name in ("x", "y"):
-        shape = getattr(arguments.get(name), "shape", ())
-        if len(shape) and shape[0] == 0:
+        shape = tuple(getattr(arguments.get(name), "shape", ()))
+        if shape[:1] == (0,):
             raise ValueError(
-                f"`{name}` is empty: there is nothing to train on. Received: {name} of shape "
-                f"{tuple(shape)}"
+                f"`{name}` is empty: there is nothing to train on. Received: {name} of shape {shape}"
             )
     if arguments.get("class_weight") is not None:
         _check_class_weight(plan)
