@@ -20,7 +20,7 @@ extra_of_torch := torch
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart env test drill bench lint format docs clean check-backends
+.PHONY: help quickstart env test fuzz drill bench lint format docs clean check-backends
 
 help: ## Show this list
 	@echo "usage: make COMMAND [NAME=value ...]"
@@ -29,6 +29,7 @@ help: ## Show this list
 	@echo
 	@echo "  BACKEND=jax|tensorflow|torch      the quickstart's backend         ($(BACKEND))"
 	@echo "  BACKENDS=\"jax torch\"              the backends to test             ($(BACKENDS))"
+	@echo "  CASES=1000                        of the fuzz                      ($(CASES))"
 	@echo "  ARGS=\"...\"                        passed on to the quickstart, or to pytest"
 	@echo "  PYTHON=python3.12                 the Python that makes $(VENV)     ($(PYTHON))"
 
@@ -43,6 +44,15 @@ env: $(STAMPS)/venv ## Make .venv with all three backends and everything the wor
 test: check-backends $(STAMPS)/venv ## Run the whole suite on every backend of BACKENDS
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) examples dev)
 	@$(BIN)/python tests/run.py $(BACKENDS) -- $(ARGS)
+
+CASES ?= 10000
+
+fuzz: check-backends $(STAMPS)/venv ## Call every loss at random on BACKENDS, CASES times, and compare
+	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) examples dev)
+	status=0; for backend in $(BACKENDS); do echo $$backend; \
+		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.fuzz \
+		--cases $(CASES) --out build/fuzz/$$backend.json $(ARGS) || status=1; done; exit $$status
+	$(BIN)/python -m tests.fuzz --compare $(foreach backend,$(BACKENDS),build/fuzz/$(backend).json)
 
 drill: check-backends $(STAMPS)/venv ## Kill trainings, resume them and compare, on BACKENDS
 	$(call install,$(foreach backend,$(BACKENDS),$(extra_of_$(backend))) examples dev)

@@ -17,14 +17,15 @@ Li, Su, Wu, Zhang: "Logit Perturbation", AAAI 2022. Equation numbers are the pap
 Everywhere: `logits` are `(..., classes)`; `labels` are class indices `(...)` or soft labels
 `(..., classes)`; `sample_weight` is `(batch,)` or `(...)`, and a row of weight 0 has no influence
 on any class. Results are float32 whatever the precision of the inputs, except that float64 logits
-give float64 logits, losses and confidences. Nothing here looks at values, so everything can be
-compiled; a label that is not a class, or a logit that is not finite, makes its own row's result NaN
-and touches no other.
+give float64 logits, losses and confidences. Nothing here looks at the values of a tensor, so
+everything can be compiled; a label that is not a class, or a logit that is not finite, makes its
+own row's result NaN and touches no other.
 """
 
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lpl.core.crossentropy import crossentropy
@@ -32,7 +33,7 @@ from keras_lpl.core.outputs import read_output
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.statistics import mean_confidence
 from keras_lpl.core.typing import Tensor
-from keras_lpl.methods.lpl import ascent
+from keras_lpl.methods.lpl import ascent, equations
 from keras_lpl.methods.lpl.equations import (
     bound_by_confidence,
     bound_by_frequency,
@@ -162,13 +163,16 @@ def perturb_logits(
         labels: Class indices `(...)` or soft labels `(..., classes)`.
         logits: `u`, `(..., classes)`.
         direction: `(classes,)` of +1 (raise the loss) or -1 (lower it).
-        num_steps: `K_c`, int `(classes,)`.
+        num_steps: `K_c`, int `(classes,)`, 5,000 at most; larger ones of a tensor are cut off.
         step_size: `alpha`, in units of the logits; a number, or one for each class.
         normalize_gradient: Steps of unit length (default), or as long as the gradient.
         sample_weight: `(batch,)` or `(...)`, or None. Weights of the class means.
 
     Returns:
         Perturbed logits, `(..., classes)`.
+
+    Raises:
+        ValueError: for more than 5,000 steps.
 
     Example:
 
@@ -179,7 +183,11 @@ def perturb_logits(
     [[-0.707  0.707]]
     """
     samples = _read(labels, logits, sample_weight)
-    steps = ops.cast(ops.convert_to_tensor(num_steps), "int32")
+    if not equations.is_tensor(num_steps):
+        num_steps = np.asarray(num_steps)
+        equations.check_num_steps(num_steps.max(initial=0), f"num_steps={num_steps.tolist()}")
+    steps = ops.minimum(ops.convert_to_tensor(num_steps), equations.MOST_STEPS)
+    steps = ops.cast(steps, "int32")
     direction = ops.cast(ops.convert_to_tensor(direction), samples.logits.dtype)
     shift = ascent.steps_of_size(
         _detached(samples), direction, steps, step_size, normalize_gradient

@@ -330,62 +330,86 @@ def check_extreme_logits(make: MakeLoss) -> None:
 
 
 def check_nan_stays_in_its_row(make: MakeLoss) -> None:
-    """NaN and infinite logits make their own loss NaN, and leave all gradients finite."""
-    loss = make(COUNTS, reduction=None)
+    """NaN and infinite logits and weights make their own loss NaN, and touch no other row."""
     labels, logits = batch(14)
-    weight = np.where(np.arange(len(labels)) < 2, 0, 1).astype("float32")
-    clean = per_sample(loss, labels, logits, weight)[2:]
-    spoilt = logits.copy()
-    spoilt[0, 1], spoilt[1, 3] = np.nan, np.inf
-    losses = per_sample(loss, labels, spoilt)
-    assert np.all(np.isnan(losses[:2])), losses
-    assert_close(losses[2:], clean)
-    _check_finite_gradient(loss, labels, spoilt)
+    weight = np.ones(len(labels), "float32")
+    spoilt, spoilt_weight = logits.copy(), weight.copy()
+    spoilt[0, 1], spoilt[1, 3], spoilt[2, labels[2]] = np.nan, np.inf, -np.inf
+    spoilt_weight[3:5] = np.nan, np.inf
+    weight[:5] = 0
+    for_gradient = make(COUNTS, reduction="sum")
+    _, clean = engines.value_and_gradient(
+        lambda x: for_gradient(labels, x, sample_weight=weight), logits
+    )
+    for compiled in {False, engines.compiles()}:
+        gradient = _gradient_of_rows(make, labels, spoilt, spoilt_weight, compiled)
+        assert_close(gradient[5:], clean[5:])
+    loss = make(COUNTS, reduction=None)
+    losses = ops.convert_to_numpy(loss(labels, spoilt, sample_weight=spoilt_weight))
+    assert np.all(np.isnan(losses[:5])), losses
+    assert_close(losses[5:], per_sample(loss, labels, logits, weight)[5:])
 
 
 def check_bad_labels(make: MakeLoss) -> None:
     """A bad label raises where it is seen; in compiled code its own loss is NaN."""
     labels, logits = batch(15)
-    bad = labels.copy()
-    bad[:2] = [-1, CLASSES]
     loss = make(COUNTS, reduction=None)
-    refused = ""
-    try:
-        loss(bad, logits)
-    except ValueError as error:
-        refused = str(error)
-    assert "Received" in refused, "a label that is no class was accepted"
-    one_hot = _one_hot(labels)
-    spoilt = one_hot.copy()
-    spoilt[0], spoilt[1] = 1.0, np.nan
-    for good, given in ((labels.astype("float32"), bad.astype("float32")), (one_hot, spoilt)):
-        weight = np.where(np.arange(len(labels)) < 2, 0, 1).astype("float32")
-        clean = per_sample(loss, good, logits, weight)[2:]
-        if engines.compiles():
-            fast = engines.compiled(lambda y, x: loss(y, x))
-            losses = fast(ops.convert_to_tensor(given), ops.convert_to_tensor(logits))
-            losses = ops.convert_to_numpy(losses)
-            assert np.all(np.isnan(losses[:2])), losses
-            assert_close(losses[2:], clean)
-            _check_finite_gradient(loss, given, logits)
+    is_bad = np.arange(len(labels)) < 4
+    of_integers, of_floats = labels.copy(), labels.astype("float32")
+    of_integers[is_bad] = [-1, CLASSES, -(2**31), 2**31 - 1]
+    of_floats[is_bad] = [-1, CLASSES, np.nan, 0.5]
+    soft = _one_hot(labels)
+    soft[0], soft[1, 0], soft[2, 0], soft[3, labels[3]] = 1.0, np.nan, np.inf, -np.inf
+    for given in (of_integers, of_floats, soft):
+        refused = ""
+        try:
+            loss(given, logits)
+        except ValueError as error:
+            refused = str(error)
+        assert "Received" in refused, "a label that is no class was accepted"
+    if not engines.compiles():
+        return
+    weight = np.where(is_bad, 0, 1).astype("float32")
+    clean = {rank: per_sample(loss, y, logits, weight) for rank, y in _as_ranks(labels)}
+    for given in (of_integers, of_floats, soft):
+        fast = engines.compiled(lambda y, x: loss(y, x))
+        losses = fast(ops.convert_to_tensor(given), ops.convert_to_tensor(logits))
+        losses = ops.convert_to_numpy(losses)
+        assert np.all(np.isnan(losses[is_bad])), losses
+        assert_close(losses[~is_bad], clean[given.ndim][~is_bad])
+    for given in (of_floats, soft):
+        _gradient_of_rows(make, given, logits, None, compiled=True)
 
 
-def _check_finite_gradient(loss, labels, logits):
-    """Parameters of a linear model stay finite after a step on a batch with NaN losses."""
-    rows, width = ops.convert_to_tensor(logits), logits.shape[-1]
+def _as_ranks(labels):
+    return [(1, labels), (2, _one_hot(labels))]
 
-    def total(both):
-        # Labels are an argument of the compiled code, not a constant whose values it could see.
-        given = ops.reshape(ops.cast(ops.stop_gradient(both[width:]), labels.dtype), labels.shape)
-        return ops.sum(loss(given, rows + both[:width]))
 
-    fast = engines.compiled_value_and_gradient(total)
-    shift = np.zeros(width, "float32")
-    value, gradient = fast(np.concatenate([shift, labels.reshape(-1).astype("float32")]))
-    gradient = gradient[:width]
+def _gradient_of_rows(make, labels, logits, weight, compiled):
+    """Gradient of a batch with NaN losses: finite, so that any model's parameters are."""
+    loss = make(COUNTS, reduction="sum")
+    parts = [part for part in (logits, labels, weight) if part is not None]
+    ends = np.cumsum([0, *(part.size for part in parts)])
+
+    def total(flat):
+        # All are arguments of compiled code, not constants whose values it could see.
+        x, *others = (
+            ops.reshape(flat[start:end], part.shape)
+            for start, end, part in zip(ends[:-1], ends[1:], parts, strict=True)
+        )
+        y, *w = (ops.stop_gradient(other) for other in others)
+        return loss(ops.cast(y, labels.dtype), x, *w)
+
+    flat = np.concatenate([part.reshape(-1) for part in parts]).astype("float32")
+    if compiled:
+        value, gradient = engines.compiled_value_and_gradient(total)(flat)
+    else:
+        value, gradient = engines.value_and_gradient(total, flat)
+    gradient = gradient[: logits.size].reshape(logits.shape)
     assert np.isnan(value), value
     assert np.all(np.isfinite(gradient)), gradient
     assert np.any(gradient != 0), "other samples have no gradient"
+    return gradient
 
 
 # --- Laws: saving, compiling, training -----------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_lpl import functional
 from tests import gradients, reference
@@ -184,6 +185,33 @@ def test_bound_by_frequency_by_hand():
 def test_num_steps_by_hand():
     bound = np.array([0.3, 0.29999, 0.0, 0.09, 0.1, 0.7, 5.0, 1.15])
     assert numpy(functional.num_steps(bound, 0.1)).tolist() == [3, 2, 0, 0, 1, 7, 50, 11]
+
+
+def test_steps_come_to_an_end():
+    """More than 5,000 raise where they are seen, and are cut off in a tensor."""
+    assert numpy(functional.num_steps([5.0], 1e-3)).tolist() == [5000]
+    for bound, step_size in [([6.0], 1e-3), (np.array([1e10, 1.0]), 1e-3), ([np.inf], 1.0)]:
+        with pytest.raises(ValueError, match=r"5000 is the most.*perturb_logits_at_once.*Received"):
+            functional.num_steps(bound, step_size)
+    steps = functional.num_steps(ops.convert_to_tensor([1e10, 1.0, np.inf]), 1e-3)
+    assert numpy(steps).tolist() == [5000, 1000, 5000]
+    arguments = ([0], [[0.0, 0.0]], [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"5000 is the most.*Received: num_steps=\[9000, 1\]"):
+        functional.perturb_logits(*arguments, [9000, 1], 1e-3)
+    cut_off = functional.perturb_logits(*arguments, ops.convert_to_tensor([9000, 1]), 1e-3)
+    assert_close(cut_off, functional.perturb_logits(*arguments, [5000, 1], 1e-3), 1e-6)
+
+
+@pytest.mark.parametrize("counts", [[2**31, 2**40, 5], np.array([2**62, 2**33, 7])], ids=str)
+def test_counts_beyond_int32(counts):
+    exact = [int(count) for count in counts]
+    assert_close(
+        functional.split_by_frequency(counts, 1), reference.split_by_frequency(exact, 1), 0
+    )
+    bound = functional.bound_by_frequency(counts, 1, 0.1, 2.0)
+    assert_close(bound, reference.bound_by_frequency(exact, 1, 0.1, 2.0), 1e-6)
+    logs = np.log(np.array(exact, "float64"))
+    assert_close(functional.bound_by_log_frequency(counts), np.abs(logs - logs.mean()), 1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

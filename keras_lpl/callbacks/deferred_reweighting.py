@@ -26,7 +26,7 @@ class DeferredReweighting(keras.callbacks.Callback):
     The weights are state of an `LPLModel`, so nothing is compiled again when they change. The epoch
     decides which ones hold: a run resumed with `initial_epoch`, or by
     `keras.callbacks.BackupAndRestore`, goes on where it stopped, if this callback is passed again.
-    Class weights are removed when training ends.
+    Class weights are removed when training ends, by an exception too.
 
     Keras divides a weighted sum by the number of samples. The authors' code divides by the sum of
     the weights, which keeps the size of the steps: compile the loss with
@@ -67,14 +67,15 @@ class DeferredReweighting(keras.callbacks.Callback):
         output: str | None = None,
     ) -> None:
         super().__init__()
+        self._is_on = False
         self.output = output
         self.class_counts = checks.class_counts(class_counts)
         self.start_epoch = checks.integer(start_epoch, "start_epoch", minimum=0)
         if class_weight is None:
             self.class_weight = class_balanced_weights(self.class_counts, beta)
         else:
-            self.class_weight = np.asarray(checks.class_counts(class_weight, "class_weight", True))
-        _check_shape(self.class_weight, np.shape(self.class_counts), "`class_counts`")
+            shape = np.shape(self.class_counts)
+            self.class_weight = checks.class_weights(class_weight, shape, "`class_counts`")
 
     def set_model(self, model: keras.Model) -> None:
         """Prepares the model, before its training step is compiled."""
@@ -89,12 +90,13 @@ class DeferredReweighting(keras.callbacks.Callback):
         weights = model.class_weight
         if isinstance(weights, dict):
             weights = weights[model.find_output(self.output)]
-        _check_shape(self.class_weight, tuple(weights.shape), "the model's output")
+        checks.class_weights(self.class_weight, tuple(weights.shape), "the model's output")
         loss = model.loss_of_output(self.output)
         warn_of_two_corrections(loss, "`DeferredReweighting`", stacklevel=4)
         if loss is None:
             model.check_single_labels(self.output)
         model.reweight_classes(np.ones(self.class_weight.shape), self.output)
+        self._is_on = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Sets the weights of this epoch."""
@@ -104,12 +106,10 @@ class DeferredReweighting(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Removes the weights."""
+        self._is_on = False
         self.model.reweight_classes(None, self.output)
 
-
-def _check_shape(weights, shape, of_what):
-    if weights.shape != tuple(shape):
-        raise ValueError(
-            f"There must be one class weight for each class of {of_what}, in the shape "
-            f"{tuple(shape)}. Received: weights of shape {weights.shape}"
-        )
+    def on_train_interrupted(self) -> None:
+        """Removes the weights after an exception in `fit`, when Keras calls nothing else."""
+        if self._is_on:
+            self.on_train_end()

@@ -5,6 +5,7 @@ An error names the argument, what is wrong with it, what was received, and what 
 Labels are checked in `keras_lpl.core.labels`.
 """
 
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -90,8 +91,8 @@ def in_class_order(counts: Any, name: str) -> list:
         if entries is not None:
             return entries
     raise ValueError(
-        f"`{name}` must be a flat sequence with one training count per class, or a mapping from "
-        f"class indices to counts. Received: {name}={shortened(counts)} (of type "
+        f"`{name}` must be a flat sequence with one number per class, or a mapping from class "
+        f"indices to numbers. Received: {name}={shortened(counts)} (of type "
         f"{type(counts).__name__})"
     )
 
@@ -175,6 +176,40 @@ def _count(value, name, allow_zero, total=None):
     )
 
 
+def class_weights(
+    weights: Any, shape: tuple[int, ...], of_what: str, name: str = "class_weight"
+) -> np.ndarray:
+    """Reads weights of the classes, which may be 0, as a float32 array.
+
+    Args:
+        weights: As `counts` of `class_counts`.
+        shape: The shape that they must have.
+        of_what: What has as many classes, for the message.
+        name: The argument to name in errors.
+
+    Raises:
+        ValueError: If they have another shape, or one is no finite number of at least 0.
+    """
+    try:
+        array = np.asarray(in_class_order(weights, name))
+    except ValueError as error:
+        if "Received" in str(error):
+            raise
+        array = np.zeros((0,))
+    if array.shape != tuple(shape):
+        raise ValueError(
+            f"There must be one class weight for each class of {of_what}, in the shape "
+            f"{tuple(shape)}. Received: {name}={shortened(weights)}, of shape {array.shape}"
+        )
+    is_number = array.dtype.kind in "iuf"
+    if not is_number or not np.all((array >= 0) & (array < np.inf)):
+        raise ValueError(
+            f"`{name}` must hold finite numbers of at least 0. Received: {name}="
+            f"{shortened(weights)}"
+        )
+    return array.astype("float32")
+
+
 def _argument(name):
     return name.split("[")[0]
 
@@ -197,8 +232,7 @@ def number(
 
     With `exclusive=True` the minimum itself is refused.
     """
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if is_number and np.isfinite(value):
+    if _is_finite(value):
         above = minimum is None or (value > minimum if exclusive else value >= minimum)
         if above and (maximum is None or value <= maximum):
             return float(value)
@@ -209,8 +243,18 @@ def number(
         words.append(f"at most {maximum}")
     raise ValueError(
         f"`{name}` must be a finite number {' and '.join(words)}".rstrip()
-        + f". Received: {name}={value!r}"
+        + f". Received: {name}={shortened(value)}"
     )
+
+
+def _is_finite(value):
+    """True for a number that a float can hold."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def integer(value: Any, name: str, minimum: int) -> int:
@@ -218,7 +262,8 @@ def integer(value: Any, name: str, minimum: int) -> int:
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_integer or value < minimum:
         raise ValueError(
-            f"`{name}` must be an integer of at least {minimum}. Received: {name}={value!r}"
+            f"`{name}` must be an integer of at least {minimum}. "
+            f"Received: {name}={shortened(value)}"
         )
     return int(value)
 
@@ -227,19 +272,21 @@ def seed(value: Any) -> int:
     """Returns `value` as an `int` that NumPy's `RandomState` takes, or raises `ValueError`."""
     value = integer(value, "seed", minimum=0)
     if value >= 2**32:
-        raise ValueError(f"`seed` must be below 2**32. Received: seed={value}")
+        raise ValueError(f"`seed` must be below 2**32. Received: seed={shortened(value)}")
     return value
 
 
 def one_of(value: Any, name: str, choices: Sequence[Any]) -> Any:
     """Returns `value` if it is one of `choices`, or raises `ValueError`."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}")
+    if np.ndim(value) or value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {list(choices)}. Received: {name}={shortened(value)}"
+        )
     return value
 
 
 def boolean(value: Any, name: str) -> bool:
     """Returns `value` as a bool, or raises `ValueError`."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={shortened(value)}")
     return bool(value)

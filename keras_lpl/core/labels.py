@@ -40,8 +40,19 @@ def to_numbers(y_true: Tensor, name: str = "y_true") -> Tensor:
     Raises:
         ValueError: for strings and other objects.
     """
+    if y_true is None:
+        raise ValueError(
+            f"The loss compares logits with labels, and there are none: pass them, `fit(x, y)`. "
+            f"Received: {name}=None"
+        )
     if isinstance(y_true, (list, tuple)):
-        y_true = np.asarray(y_true)
+        try:
+            y_true = np.asarray(y_true)
+        except ValueError as error:
+            raise ValueError(
+                f"`{name}` must have as many labels for one sample as for another; pad them, and "
+                f"pass `ignore_class` to the loss. Received: lists of several lengths, {error}"
+            ) from error
     dtype = getattr(y_true, "dtype", None)
     if dtype == np.uint64 and isinstance(y_true, np.ndarray):  # unknown to PyTorch
         y_true = y_true.astype("int64")
@@ -64,7 +75,8 @@ def to_numbers(y_true: Tensor, name: str = "y_true") -> Tensor:
 def _not_numbers(name, dtype):
     return (
         f"`{name}` must hold numbers: class indices from 0, or one-hot or soft labels. Turn names "
-        "into indices first, for example with `np.unique(names, return_inverse=True)[1]`. "
+        "into indices first, for example with `np.unique(names, return_inverse=True)[1]`, and "
+        "objects that are numbers into numbers, `y.astype('int64')`. "
         f"Received: labels of dtype {dtype}"
     )
 

@@ -13,6 +13,7 @@ from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context, Scope, current_scope
 from keras_lpl.core.crossentropy import crossentropy
+from keras_lpl.core.numerics import LARGEST
 from keras_lpl.core.outputs import (
     PROBABILITY_SLACK,
     find_probabilities,
@@ -101,7 +102,8 @@ class ClassificationLoss(keras.losses.Loss):
 
         Args:
             samples: The batch, under several replicas that of all of them. Rows whose label is no
-                class or whose logits are not finite get a NaN loss, whatever is returned for them.
+                class, or whose logits or weight are not finite, get a NaN loss, whatever is
+                returned for them.
             context: State of training, with everything in `needs` filled in.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `per_sample`")
@@ -120,6 +122,7 @@ class ClassificationLoss(keras.losses.Loss):
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
+        _check_not_empty(y_pred)
         self._warn_of_probabilities(y_pred)
         scope = current_scope(y_pred)
         samples = self.read(y_true, y_pred, sample_weight, scope)
@@ -220,6 +223,8 @@ class ClassificationLoss(keras.losses.Loss):
 
     def _weight_of_losses(self, samples, weight, scope):
         """Weights of the losses for Keras, in the leading shape of the output, or None."""
+        if weight is not None:  # such a row has a NaN loss, and its gradient must stay finite
+            weight = ops.where(ops.abs(weight) < LARGEST, weight, 1.0)
         if scope.class_weight is not None and samples.num_problems is None:
             of_rows = ops.reshape(samples.of_own_class(scope.class_weight), samples.shape)
             weight = of_rows if weight is None else weight * of_rows
@@ -277,6 +282,15 @@ class ClassificationLoss(keras.losses.Loss):
             **super().get_config(),
             "dtype": self.dtype,  # Keras leaves it out
         }
+
+
+def _check_not_empty(y_pred):
+    """Refuses a batch without rows, of which there is no mean; Keras returns an array of none."""
+    if 0 in tuple(getattr(y_pred, "shape", ())):
+        raise ValueError(
+            "The batch is empty, so there is no loss: leave it out, and look at where the data "
+            f"come from. Received: an output of shape {tuple(y_pred.shape)}"
+        )
 
 
 def _is_lacking(state):

@@ -1,7 +1,5 @@
 """Arithmetic that other modules share."""
 
-import math
-
 from keras import ops
 
 from keras_lpl.core.typing import Tensor
@@ -19,11 +17,21 @@ def flat(x: Tensor) -> Tensor:
     return x if len(x.shape) == 1 else ops.reshape(x, (-1,))
 
 
-def finite_rows(x: Tensor) -> Tensor:
-    """Mask of the rows of `(rows, columns)` without NaN or infinity, `(rows,)`."""
-    # A sum is finite only if all of it is. Scaled, so that it does not overflow by itself. Not
-    # `isfinite`, which is four operations in PyTorch.
-    return ops.abs(ops.sum(x * 1e-6, axis=-1)) < math.inf
+# Numbers of this size count as infinite. A logit may be multiplied by a scale, and a sum of many
+# weights must not overflow.
+LARGEST = 1e30
+
+
+def finite_rows(logits: Tensor) -> Tensor:
+    """Mask of the rows of `(rows, columns)` shorter than `LARGEST`, `(rows,)`; not those of NaN."""
+    # By the squares, which leave nothing that could cancel. Not `isfinite`, which is four
+    # operations in PyTorch.
+    return squared_length(logits * LARGEST**-0.5) < LARGEST
+
+
+def squared_length(rows: Tensor) -> Tensor:
+    """Sum of the squares of each row of `(rows, columns)`, `(rows,)`."""
+    return ops.sum(ops.square(rows), axis=-1)
 
 
 def divide_or_zero(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from keras_lpl.core import checks
 from keras_lpl.core import labels as label_forms
 from keras_lpl.core.labels import RowLabels
 from keras_lpl.core.masks import mask_of
-from keras_lpl.core.numerics import finite_rows, flat
+from keras_lpl.core.numerics import LARGEST, finite_rows, flat, squared_length
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -119,22 +119,30 @@ def read_output(
         is_counted = rows_of_weight(ops.cast(mask, dtype), form, shape, dtype, "mask") != 0
         kept = ops.cast(is_counted, dtype)
         weight = kept if weight is None else weight * kept
-    labels = read_labels(y_true, form, ignore_class, weight, dtype, name, check_values)
+    labels = read_labels(y_true, form, ignore_class, weight, dtype, name, check_values, shape[0])
     if labels.is_ignored is not None:
         is_kept = ops.logical_not(labels.is_ignored)
         is_counted = is_kept if is_counted is None else ops.logical_and(is_counted, is_kept)
 
+    # Here it is decided what statistics get to see: what passes, however often, adds up to finite
+    # sums of weights, features and their squares.
     is_usable = is_finite = finite_rows(logits)
     if features is not None:
         features = _rows_of_features(ops.cast(features, dtype), form)
-        is_usable = ops.logical_and(is_usable, finite_rows(features))
+        squares = squared_length(features)
+        is_usable = ops.logical_and(is_usable, squares < LARGEST)
         features = ops.where(is_usable[:, None], features, 0.0)
     if labels.is_label is not None:
         is_usable = ops.logical_and(is_usable, labels.is_label)
     is_bad = ops.logical_not(is_usable)
-    if weight is not None:  # a row of weight 0 may hold anything
+    if weight is not None:
+        is_weight = ops.abs(weight) < LARGEST
+        # A row of weight 0 may hold anything.
         is_bad = ops.logical_and(is_bad, weight != 0)
-        is_usable = ops.logical_and(is_usable, ops.logical_and(weight > 0, ops.isfinite(weight)))
+        is_bad = ops.logical_or(is_bad, ops.logical_not(is_weight))
+        is_usable = ops.logical_and(is_usable, ops.logical_and(weight > 0, is_weight))
+        if features is not None:
+            is_usable = ops.logical_and(is_usable, weight * squares < LARGEST)
     if is_counted is not None:
         is_bad = ops.logical_and(is_bad, is_counted)
         is_usable = ops.logical_and(is_usable, is_counted)
@@ -182,9 +190,15 @@ def read_labels(
     dtype: str = "float32",
     name: str = "y_true",
     check_values: bool = True,
+    batch: Any = None,
 ) -> RowLabels:
-    """Reads labels as one label per row; see `read_output` for the arguments."""
+    """Reads labels as one label per row; see `read_output` for the arguments.
+
+    `batch` is the size of the batch of logits, or None where there are no logits.
+    """
     y_true = label_forms.to_numbers(y_true, name)
+    if batch is not None and len(y_true.shape):
+        y_true = engines.with_rows(y_true, batch)
     if form.units == 1 or form.num_problems is not None:
         _check_shape(y_true, form, name, soft=form.num_problems is not None)
         return label_forms.read_shares(
@@ -281,10 +295,11 @@ def spread_weight(
         return None
     weight = ops.cast(ops.convert_to_tensor(weight), dtype)
     given = tuple(weight.shape)
-    if len(given) == len(leading) and len(leading) == 1 and given[0] in (leading[0], None):
-        return weight
     rank = len(leading)
-    sizes = given[:-1] if given and given[-1] == 1 and _fits(given[:-1], leading) else given
+    if len(given) == rank == 1 and given[0] is not None and given == leading:
+        return weight
+    has_last_axis = len(given) > 1 and given[-1] == 1 and _fits(given[:-1], leading)
+    sizes = given[:-1] if has_last_axis else given
     if not _fits(sizes, leading):
         raise ValueError(
             f"`{name}` must have shape {_text(leading[:1])} or the logits' leading shape "
@@ -292,6 +307,7 @@ def spread_weight(
         )
     if not given:
         return ops.broadcast_to(weight, shape)
+    weight = engines.with_rows(weight, shape[0])
     weight = ops.reshape(weight, (*ops.shape(weight)[: len(sizes)], *(1,) * (rank - len(sizes))))
     return weight if len(sizes) == rank else ops.broadcast_to(weight, shape)
 

@@ -30,12 +30,13 @@ class Samples:
         logits: `(rows, classes)`, float32 or float64, finite: rows that were not are zeros.
         labels: Integers `(rows,)`, or soft `(rows, classes)`. The methods below know both.
         weight: `(rows,)`, at least 0. Rows of weight 0 take no part in any class mean: those that
-            are masked, ignored or weighted 0, and those whose label is no class or whose logits
-            are not finite.
+            are masked, ignored or weighted 0, and those whose label is no class or whose logits,
+            features or weight are not finite.
         shape: Leading shape of the model's output, `(batch, ...)`, in which the losses of the rows
             are given back.
-        is_bad: bool `(rows,)`, rows whose loss is NaN: their label is no class, or their logits
-            are not finite.
+        is_bad: bool `(rows,)`, rows whose loss is NaN: their label is no class, or their logits,
+            features or weight are not finite. Numbers of 1e30 count as infinite, features of 1e15,
+            whose squares are summed up.
         is_counted: bool `(rows,)`, False for masked and ignored rows; None if there are none.
         problem: Integers `(rows,)`, the problem that a row belongs to; None if there is only one.
         num_problems: Number of problems, or None if there is only one.

@@ -66,7 +66,8 @@ class RunningStatistic(State):
         Args:
             samples: The batch, detached: no gradient flows. Under several replicas it is that of
                 all of them, so that all store the same. Rows of weight 0 must change nothing; the
-                sums and means of `samples` see to that.
+                sums and means of `samples` see to that. All others have numbers whose weighted
+                sums and sums of squares are finite: `read_output` gives the rest the weight 0.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `update`")
 

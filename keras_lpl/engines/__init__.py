@@ -1,6 +1,7 @@
 """Code that differs between backends: the same functions for JAX, TensorFlow and PyTorch.
 
     concrete           values of a tensor as a NumPy array, or None while code is traced
+    with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
     own_entries        one entry of each row
     sum_of_groups      sums of the rows of each group
@@ -45,6 +46,7 @@ if _backend == "jax":
         sum_of_groups,
         take_rows,
         value_and_gradient,
+        with_rows,
     )
 elif _backend == "tensorflow":
     from keras_lpl.engines.tensorflow import (
@@ -70,6 +72,7 @@ elif _backend == "tensorflow":
         sum_of_groups,
         take_rows,
         value_and_gradient,
+        with_rows,
     )
 elif _backend == "torch":
     from keras_lpl.engines.torch import (
@@ -95,6 +98,7 @@ elif _backend == "torch":
         sum_of_groups,
         take_rows,
         value_and_gradient,
+        with_rows,
     )
 else:
     raise ImportError(
@@ -125,4 +129,5 @@ __all__ = [
     "sum_of_groups",
     "take_rows",
     "value_and_gradient",
+    "with_rows",
 ]

@@ -26,6 +26,17 @@ def concrete(tensor: Tensor) -> np.ndarray | None:
     return np.asarray(tensor)
 
 
+def with_rows(x: Tensor, rows: Any) -> Tensor:
+    """`x`, which must have so many rows: a size not known before would be broadcast in silence."""
+    if x.shape[0] is not None and isinstance(rows, int):
+        return x
+    same = tf.debugging.assert_equal(
+        tf.shape(x)[0], rows, "Labels and weights must have as many rows as the logits."
+    )
+    with tf.control_dependencies([] if same is None else [same]):
+        return ops.reshape(x, (rows, *ops.shape(x)[1:]))  # XLA knows no assertions
+
+
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     if isinstance(x, keras.Variable):

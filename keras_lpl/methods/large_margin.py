@@ -86,7 +86,8 @@ class LargeMargin(Perturbation):
         kernel = ops.cast(context.kernel, features.dtype)
         length = _norm(features, axis=-1) * _norm(kernel, axis=0)
         cosine = ops.clip(ops.matmul(features, kernel) / length, -1.0, 1.0)
-        lowered = length * (psi(cosine, self.margin) - cosine) / (1 + self._annealing(context))
+        annealing = ops.cast(self._annealing(context), features.dtype)
+        lowered = length * (psi(cosine, self.margin) - cosine) / (1 + annealing)
         return samples.logits + samples.membership * lowered
 
     def _annealing(self, context):

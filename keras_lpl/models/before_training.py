@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_lpl import engines
+from keras_lpl.core.labels import to_numbers
 from keras_lpl.core.masks import mask_of
 from keras_lpl.core.outputs import form_of, read_labels
 from keras_lpl.models.plan import Plan, part_of
@@ -22,6 +23,13 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
         ValueError: for labels that their loss cannot take, or class weights that Keras would apply
             to other classes than meant.
     """
+    for name in ("x", "y"):
+        shape = tuple(getattr(arguments.get(name), "shape", ()))
+        if shape[:1] == (0,):
+            raise ValueError(
+                f"`{name}` is empty: there is nothing to train on. "
+                f"Received: {name} of shape {shape}"
+            )
     if arguments.get("class_weight") is not None:
         _check_class_weight(plan)
         for each in plan.outputs:
@@ -39,8 +47,9 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
 
 
 def _check_labels(y, plan):
+    given = y
     if isinstance(y, list):
-        y = np.asarray(y)
+        y = to_numbers(y, "y")
     if not hasattr(y, "__array__"):
         return  # seen batch by batch
     y = engines.concrete(y)
@@ -50,6 +59,11 @@ def _check_labels(y, plan):
     of_sample = max(1, int(np.prod(y.shape[1:], dtype="int64")))
     y = y[: max(1, _MOST_LABELS // of_sample)]
     read_labels(y, form, loss.ignore_class, None, loss.dtype, name="y")
+    if isinstance(given, list):
+        raise ValueError(
+            "`y` must be an array or a tensor: Keras takes a list for one entry for each output. "
+            f"Pass `np.asarray(y)`. Received: a list of {len(given)} labels"
+        )
 
 
 def _check_class_weight(plan):

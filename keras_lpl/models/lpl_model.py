@@ -267,10 +267,16 @@ class LPLModel(ClassReweighting, keras.Model):
                 callbacks.append(callback)
                 callback.set_params(callbacks.params)
             else:
-                given = [] if callbacks is None else keras.tree.flatten(callbacks)
-                call.arguments["callbacks"] = [*given, callback]
+                call.arguments["callbacks"] = [*_callbacks_of(callbacks), callback]
             args, kwargs = call.args, call.kwargs
-        return super().fit(*args, **kwargs)
+        try:
+            return super().fit(*args, **kwargs)
+        except BaseException:
+            # Keras calls no callback now, and what one has set must not outlive `fit`.
+            for callback in _callbacks_of(call.arguments.get("callbacks")):
+                if hasattr(callback, "on_train_interrupted"):
+                    callback.on_train_interrupted()
+            raise
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch, as `keras.Model.train_on_batch`."""
@@ -464,6 +470,12 @@ class LPLModel(ClassReweighting, keras.Model):
             keras.tree.flatten(y_pred)[plan.output.index],
             part_of(weight, plan.output, outputs, "sample_weight"),
         )
+
+
+def _callbacks_of(callbacks):
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks.callbacks
+    return [] if callbacks is None else keras.tree.flatten(callbacks)
 
 
 def _check_distinct(outputs):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lpl.core import checks
 from keras_lpl.core.outputs import form_of, read_output, rows_of_weight
 from keras_lpl.core.statistics import ClassWeight
 from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of, part_of
@@ -62,6 +63,9 @@ class ClassReweighting:
             class_weight: `(classes,)`, or None to train without weights again. Soft labels get the
                 mean weight of their classes, several labels `(labels, 2)`.
             output: Name of the output; None for the only one.
+
+        Raises:
+            ValueError: for weights of another shape, negative ones, or what is no finite number.
         """
         if class_weight is None and output is None:
             chosen = list(self._plan.outputs)
@@ -70,8 +74,11 @@ class ClassReweighting:
         for plan in chosen:
             weight = self.class_weight_of(plan)
             if weight is not None:
-                ones = np.ones(weight.value.shape)
-                weight.value.assign(ones if class_weight is None else class_weight)
+                shape = tuple(weight.value.shape)
+                value = np.ones(shape, "float32")
+                if class_weight is not None:
+                    value = checks.class_weights(class_weight, shape, "the model's output")
+                weight.value.assign(value)
         names = {plan.output.name for plan in chosen}
         reweighted = self.reweighted_outputs - names
         if class_weight is not None:

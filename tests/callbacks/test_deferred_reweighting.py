@@ -97,6 +97,20 @@ def test_ends_without_weights_and_takes_one_hot_labels():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_training_ends_without_weights(error):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise error
+
+    model = compiled_lpl(loss=keras_lpl.LPLLoss(COUNTS))
+    callback = keras_lpl.callbacks.DeferredReweighting(COUNTS, start_epoch=0)
+    with pytest.raises(error):
+        fit(model, EPOCHS, callbacks=[callback, Interrupt()])
+    np.testing.assert_array_equal(ops.convert_to_numpy(model.class_weight), np.ones(len(COUNTS)))
+    assert not model.reweighted_outputs
+
+
 def test_evaluation_is_never_weighted():
     x, y = helpers.data()
     model = compiled_lpl(loss=keras_lpl.LPLLoss(COUNTS))

@@ -168,3 +168,28 @@ def test_centers_take_the_rate_of_a_new_compilation():
     centers = layers.ClassCenters(2, 2, rate=0.5)
     centers.take_settings(layers.ClassCenters(2, 2, rate=0.1))
     assert centers.rate == 0.1
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "soft"])
+def test_whatever_is_taken_in_stays_finite(diagonal, soft):
+    """Features, weights and logits just within and just beyond what counts as finite."""
+    sizes = [1e14, 5e14, 2e15, 3e38, 0.5, 0.5, 0.5, 1e14, 1e14]
+    weight = np.array([1, 1, 1, 1, 9e29, 2e30, 3e38, 10, 1e29], "float32")
+    features = np.array(sizes, "float32")[:, None] * np.ones((1, FEATURES), "float32")
+    labels, logits = np.arange(len(sizes)) % 2, np.zeros((len(sizes), CLASSES), "float32")
+    logits[:, 0], logits[:4, 1] = 1e29, -1e29
+    if soft:
+        labels = 0.5 * np.eye(CLASSES, dtype="float32")[labels] + 0.5 / CLASSES
+    statistics = [
+        moments(diagonal),
+        layers.RunningClassCounts(CLASSES),
+        layers.RunningClassConfidence(CLASSES, momentum=1.0),
+        layers.ClassCenters(CLASSES, FEATURES),
+    ]
+    for statistic in statistics:
+        for _ in range(10):
+            update(statistic, labels, logits, features, weight)
+        for variable in statistic.variables:
+            assert np.all(np.isfinite(numbers(variable))), variable.path
+    seen = numbers(statistics[1].counts).sum(dtype="float64") / 10
+    np.testing.assert_allclose(seen, weight[[0, 1, 4, 7]].sum(dtype="float64"), rtol=1e-5)

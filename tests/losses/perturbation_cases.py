@@ -57,6 +57,14 @@ class Informed(keras.losses.Loss):
         self.class_counts = [int(count) for count in class_counts]
 
     def __call__(self, y_true, y_pred, sample_weight=None):
+        logits = ops.cast(y_pred, "float32")
+        if logits.shape[-1] == 1:  # one logit `u` is `[0, u]`
+            logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
+        features = ops.matmul(logits, mixing_of(self.class_counts))
+        return self.of_features(y_true, y_pred, features, sample_weight)
+
+    def of_features(self, y_true, y_pred, features, sample_weight=None):
+        """The loss, with features of one's own."""
         counts = self.class_counts
         statistics = {
             "full_moments": types.SimpleNamespace(
@@ -68,10 +76,6 @@ class Informed(keras.losses.Loss):
             "steps": types.SimpleNamespace(steps=np.float32(STEPS)),
             "counts": types.SimpleNamespace(counts=np.array(counts, "float32")),
         }
-        logits = ops.cast(y_pred, "float32")
-        if logits.shape[-1] == 1:  # one logit `u` is `[0, u]`
-            logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
-        features = ops.matmul(logits, mixing_of(counts))
         context = Context(
             kernel=ops.convert_to_tensor(kernel_of(counts)),
             progress=ops.convert_to_tensor(np.float32(PROGRESS)),

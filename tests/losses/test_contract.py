@@ -10,7 +10,7 @@ from keras import ops
 import keras_lpl
 from keras_lpl import engines
 from tests import reference
-from tests.contract import CHECKS, LossCase, laws_of
+from tests.contract import CHECKS, COUNTS, LossCase, assert_close, batch, laws_of
 from tests.losses import perturbation_cases, plain_cases
 
 
@@ -269,3 +269,55 @@ def test_each_law_can_fail(name):
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_loss_without_a_fault_passes(name):
     CHECKS[name](_faulty_case("none"))
+
+
+# --- Features: of losses that read them, with what an `LPLModel` would lay out -------------------
+
+
+@pytest.mark.parametrize("name", ["isda-full", "isda-diagonal", "large-margin-4", "center"])
+def test_bad_features_stay_in_their_row(name):
+    (case,) = (case for case in CASES if case.name == name)
+    labels, logits = batch(30, size=8)
+    loss = case.make(COUNTS, reduction="sum")
+    features = (logits @ perturbation_cases.mixing_of(COUNTS)).astype("float32")
+    bad = features.copy()
+    bad[:4, 1] = np.nan, np.inf, -np.inf, 1e16
+    weight = np.where(np.arange(8) < 4, 0, 1).astype("float32")
+
+    def total(flat, weight=None):
+        x, z = (ops.reshape(part, (8, -1)) for part in ops.split(flat, [logits.size]))
+        return loss.of_features(labels, x, z, weight)
+
+    def gradients(flat):
+        return [part.reshape(8, -1) for part in np.split(flat, [logits.size])]
+
+    flat, flat_bad = (np.concatenate([logits.ravel(), z.ravel()]) for z in (features, bad))
+    clean = gradients(engines.value_and_gradient(lambda x: total(x, weight), flat)[1])
+    eager = engines.value_and_gradient(total, flat_bad)
+    for value, flat_gradient in (eager, engines.compiled_value_and_gradient(total)(flat_bad)):
+        assert np.isnan(value)
+        for one, other in zip(gradients(flat_gradient), clean, strict=True):
+            assert not one[:4].any()
+            assert_close(one[4:], other[4:])
+
+
+# --- Sizes that TensorFlow learns only when the code runs -----------------------------------------
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="others know all sizes")
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("which", ["one label", "one soft label", "one weight"])
+def test_one_label_or_weight_is_not_spread_over_a_batch_of_unknown_size(which, xla):
+    import tensorflow as tf
+
+    loss = keras_lpl.FocalLoss()
+    y, weight = np.zeros(8, "int32"), np.ones(8, "float32")
+    if which == "one soft label":
+        y = np.eye(3, dtype="float32")[y]
+    arguments = [y[:1] if "label" in which else y, np.zeros((8, 3), "float32")]
+    arguments.append(weight[:1] if which == "one weight" else weight)
+    signature = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in arguments]
+    fast = tf.function(lambda *a: loss(*a), input_signature=signature, jit_compile=xla)
+    with pytest.raises(Exception, match=r"as many rows as the logits|[Ii]ncompatible|[Ss]hape"):
+        fast(*arguments)
+    assert np.isfinite(fast(y, arguments[1], weight))

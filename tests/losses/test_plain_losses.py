@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_lpl
+from keras_lpl import engines
 from keras_lpl.losses import class_balanced_weights
 from tests import reference, reference_losses
 from tests.contract import assert_close, batch, per_sample
@@ -387,3 +388,22 @@ def test_forward_correction_with_labels_that_cannot_be():
     )
     assert_close(value, 1e4)
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("logits", [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [-1.0, 2.0, 2.0]], ids=str)
+def test_hard_bootstrapping_shares_its_opinion_among_equals(logits, compiled):
+    """The gradient is the same on every backend: classes of equal probability get equal parts."""
+    loss = keras_lpl.BootstrappingLoss(0.8, hard=True)
+    u = np.array(logits)
+    is_largest = u == u.max()
+    probability = np.exp(u) / np.exp(u).sum()
+    target = 0.8 * np.eye(3)[0] + 0.2 * is_largest / is_largest.sum()
+    of = engines.compiled_value_and_gradient if compiled else engines.value_and_gradient
+
+    def total(x):
+        return loss(np.array([0]), x)
+
+    x = u[None].astype("float32")
+    _, gradient = of(total)(x) if compiled else of(total, x)
+    assert_close(gradient[0], probability - target)

@@ -199,6 +199,30 @@ def test_seesaw_counts_what_it_sees_before_the_loss():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
+DOUBLE = {
+    "isda-full": lambda **k: keras_lpl.ISDALoss(schedule=None, **k),
+    "isda-diagonal": lambda **k: keras_lpl.ISDALoss(covariance="diagonal", **k),
+    "center": lambda **k: keras_lpl.CenterLoss(strength=0.1, **k),
+    "large-margin": lambda **k: keras_lpl.LargeMarginLoss(3, annealing=5.0, **k),
+    "seesaw": lambda **k: keras_lpl.SeesawLoss(**k),
+    "lpl": lambda **k: keras_lpl.LPLLoss(COUNTS, **k),
+}
+
+
+@pytest.mark.parametrize("name", DOUBLE)
+def test_float64_trains_as_float32_does(name):
+    x, y = helpers.data()
+    soft = (0.9 * np.eye(len(COUNTS))[y] + 0.1 / len(COUNTS)).astype("float32")
+    weight = np.linspace(0.5, 1.5, len(y)).astype("float32")
+    losses = []
+    for dtype in ("float32", "float64"):
+        model = compiled_lpl(loss=DOUBLE[name](dtype=dtype))
+        of_dtype = model.fit(x, y, batch_size=32, shuffle=False, verbose=0).history["loss"]
+        of_soft = model.train_on_batch(x, soft, weight)
+        losses.append([*of_dtype, of_soft])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
 PEAK = "/proc/self/status"
 
 

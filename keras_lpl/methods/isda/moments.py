@@ -22,9 +22,6 @@ _WINDOW_OF_SOFT_LABELS = 32
 # into a processor's cache; else one at a time.
 MANY_NUMBERS = 2**20
 
-# Sums of squares beyond this would overflow before long, and spoil a class's moments for good.
-_LARGEST_SQUARE = 1e30
-
 
 class RunningMoments(RunningStatistic):
     """Mean and covariance of the features of each class over all samples seen.
@@ -84,10 +81,7 @@ class RunningMoments(RunningStatistic):
     def update(self, samples: Samples) -> None:
         # On torch the matrices are changed in place, and must not become part of a gradient.
         features = ops.stop_gradient(ops.cast(samples.features, "float32"))
-        is_small = ops.sum(ops.square(features), axis=-1) < _LARGEST_SQUARE
-        features = ops.where(is_small[:, None], features, 0.0)
-        weight = ops.where(is_small, ops.cast(samples.weight, "float32"), 0.0)
-        samples = samples.replace(weight=weight, features=features)
+        samples = samples.replace(weight=ops.cast(samples.weight, "float32"), features=features)
         count = samples.weight_by_class()[:, None]
         total = samples.sum_by_class(features)
         mean = divide_or_zero(total, count)

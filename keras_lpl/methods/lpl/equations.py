@@ -17,6 +17,9 @@ from keras_lpl.core.typing import Counts, Tensor
 # Rounding must not cost a step: 0.3 / 0.1 is 2.9999999999999996, and means 3.
 _STEP_ROUNDING = 1e-6
 
+# More steps than this take seconds a batch, and gain nothing.
+MOST_STEPS = 5_000
+
 
 def split_by_confidence(
     confidence: Tensor, threshold: float | str = "mean", weight: Tensor | None = None
@@ -40,7 +43,8 @@ def split_by_confidence(
     """
     confidence = _to_float(confidence)
     threshold = _confidence_threshold(confidence, threshold, weight)
-    return ops.where(threshold - confidence >= 0, 1.0, -1.0)
+    # Rounding must not split classes of equal confidence, as all have before training.
+    return ops.where(threshold - confidence >= -_NO_DIFFERENCE, 1.0, -1.0)
 
 
 def split_by_frequency(class_counts: Counts | Tensor, threshold: float) -> Tensor:
@@ -243,13 +247,30 @@ def num_steps(bound: Tensor, step_size: float) -> Tensor:
     Returns:
         int32 `(classes,)`. Robust to rounding: a bound of 0.3 holds 3 steps of 0.1.
 
+    Raises:
+        ValueError: for more than 5,000 steps; of a tensor, they are cut off there.
+
     Example:
 
     >>> print(keras.ops.convert_to_numpy(keras_lpl.functional.num_steps([0.3, 0.29], 0.1)))
     [3 2]
     """
+    if not is_tensor(bound):
+        largest = float(np.max(np.asarray(bound, "float64"), initial=0.0) / step_size)
+        check_num_steps(largest, f"step_size={step_size:g}")
     ratio = _to_float(bound) / step_size
-    return ops.cast(ops.floor(ratio * (1 + _STEP_ROUNDING)), "int32")
+    steps = ops.floor(ratio * (1 + _STEP_ROUNDING))
+    return ops.cast(ops.minimum(steps, float(MOST_STEPS)), "int32")
+
+
+def check_num_steps(steps: float, received: str) -> None:
+    """Raises `ValueError` for more steps in a batch than anybody can wait for."""
+    if steps > MOST_STEPS * (1 + _STEP_ROUNDING):
+        raise ValueError(
+            f"A class would take {steps:.4g} steps in every batch, and {MOST_STEPS} is the most. "
+            "Choose a larger `step_size`, or one step of the length of the bound (`num_steps=1`, "
+            f"`perturb_logits_at_once`). Received: {received}"
+        )
 
 
 # Classes of equal count must have no direction by rounding.
@@ -262,7 +283,7 @@ def _counts_and_namespace(class_counts):
     Counts are nearly always plain numbers. On JAX every operation on a tensor is a program to
     compile, and a dozen of them would cost a second before training begins.
     """
-    if isinstance(class_counts, np.ndarray) or not hasattr(class_counts, "dtype"):
+    if not is_tensor(class_counts):
         return np.asarray(class_counts, "float64"), np
     return _to_float(class_counts), ops
 
@@ -306,8 +327,13 @@ def _log_frequency_ratio(counts, head_scale, xp):
     return xp.where(difference > _NO_DIFFERENCE, head_scale, 1.0) * xp.abs(difference)
 
 
+def is_tensor(x: Any) -> bool:
+    """True for a tensor of the backend, whose values may not be at hand."""
+    return hasattr(x, "dtype") and not isinstance(x, (np.ndarray, np.generic))
+
+
 def _to_float(x: Any) -> Tensor:
-    if isinstance(x, np.ndarray) or not hasattr(x, "dtype"):
+    if not is_tensor(x):
         x = np.asarray(x, "float32")  # counts beyond int32 too
     return ops.cast(ops.convert_to_tensor(x), "float32")
 

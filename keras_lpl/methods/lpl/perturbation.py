@@ -15,9 +15,6 @@ from keras_lpl.methods.lpl import ascent, equations
 
 BOUNDS = ("ratio", "logarithmic")
 
-# More steps than this take seconds a batch, and gain nothing.
-MOST_STEPS = 5_000
-
 # Defaults of the paper's four variants, by split and whether the bound is fixed (delta_epsilon=0).
 # The values lie on the paper's grids (balanced: epsilon .1 to .4, delta_epsilon .1 or .2, step
 # .01 to .03; long tail: threshold .4 to .6, epsilon 0, delta_epsilon 1.5 to 5, step .1 to .3),
@@ -233,10 +230,11 @@ class LPL(Perturbation):
             ratio = 1.0 if self.threshold == "mean" else max(1.0, self.threshold)
             largest = self.epsilon + self.delta_epsilon * ratio
         if self.step_size is None:
-            if self.num_steps > MOST_STEPS:
+            if self.num_steps > equations.MOST_STEPS:
                 raise ValueError(
-                    f"`num_steps` may be {MOST_STEPS} at most: more take seconds a batch and "
-                    f"change nothing. Choose fewer, such as 1. Received: num_steps={self.num_steps}"
+                    f"`num_steps` may be {equations.MOST_STEPS} at most: more take seconds a batch "
+                    "and change nothing. Choose fewer, such as 1. "
+                    f"Received: num_steps={checks.shortened(self.num_steps)}"
                 )
             return
         if 0 < largest < self.step_size * (1 - 1e-6):
@@ -246,12 +244,10 @@ class LPL(Perturbation):
                 f"step_size={self.step_size:g}, epsilon={self.epsilon:g}, "
                 f"delta_epsilon={self.delta_epsilon:g}"
             )
-        if largest / self.step_size > MOST_STEPS:
-            raise ValueError(
-                f"A class would take {largest / self.step_size:.4g} steps in every batch, and "
-                f"{MOST_STEPS} is the most. Choose a larger `step_size`, or `num_steps=1`. "
-                f"Received: step_size={self.step_size:g} with a bound of up to {largest:g}"
-            )
+        equations.check_num_steps(
+            largest / self.step_size,
+            f"step_size={self.step_size:g} with a bound of up to {largest:g}",
+        )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LPL":

@@ -1,0 +1,46 @@
+"""Numbers of one backend against those of another, or of compiled code against eager."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tests.fuzz.run import run_setting
+
+VALUES = Path(__file__).with_name("values.json")
+
+# The cases of the test: as many settings, and as many batches of each.
+SETTINGS, DRAWS = 68, 4
+RTOL, ATOL = 1e-3, 1e-5
+
+
+def of_test() -> tuple[list[str], dict[str, list[float]]]:
+    """Faults and values of the cases that the test looks at, run eagerly."""
+    faults, values = [], {}
+    for number in range(SETTINGS):
+        for name, fault, numbers in run_setting(number, DRAWS):
+            values[name] = numbers
+            if fault:
+                faults.append(fault)
+    return faults, values
+
+
+def as_json(values: dict[str, list[float]]) -> str:
+    """One case a line."""
+    rows = [f'"{name}": {json.dumps([float(f"{x:.6g}") for x in v])}' for name, v in values.items()]
+    return "{\n" + ",\n".join(rows) + "\n}\n"
+
+
+def differences(first: dict, *others: dict) -> list[str]:
+    """Cases whose numbers differ between files, as far as they have them in common."""
+    found = []
+    for name, expected in first.items():
+        for other in others:
+            numbers = other.get(name)
+            if numbers is None or not numbers or not expected:
+                if numbers is not None and bool(numbers) != bool(expected):
+                    found.append(f"{name}: refused by one alone: {expected}, {numbers}")
+                continue
+            if not np.allclose(numbers, expected, rtol=RTOL, atol=ATOL):
+                found.append(f"{name}: {expected} and {numbers}")
+    return found

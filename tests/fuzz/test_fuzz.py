@@ -1,0 +1,63 @@
+"""Seeded random calls of every loss: finite, or refused with a reason; alike on all backends."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_lpl import engines
+from tests.fuzz import compare, run
+from tests.fuzz.cases import LOSSES, MISTAKES, Batch, Setting
+from tests.fuzz.run import run_setting
+
+COMPILED = range(0, compare.SETTINGS, 7)
+
+
+@pytest.fixture(scope="module")
+def eager():
+    return compare.of_test()
+
+
+def test_finite_in_finite_out_or_refused(eager):
+    faults, values = eager
+    assert not faults, "\n".join(faults)
+    assert len(values) == compare.SETTINGS * compare.DRAWS
+    refused = sum(not numbers for numbers in values.values())
+    assert 0.05 < refused / len(values) < 0.3
+
+
+def test_all_backends_agree(eager):
+    faults = compare.differences(json.loads(compare.VALUES.read_text()), eager[1])
+    assert not faults, "\n".join(faults) + "\nIf it is meant: python -m tests.fuzz --write"
+
+
+@pytest.mark.skipif(not engines.compiles(), reason="nothing is compiled")
+@pytest.mark.parametrize("number", COMPILED)
+def test_compiled_code_agrees(number, eager):
+    results = list(run_setting(number, compare.DRAWS, compiled=True))
+    assert not any(fault for _, fault, _ in results), results
+    values = {name: numbers for name, _, numbers in results}
+    alike = {name: numbers for name, numbers in eager[1].items() if numbers}
+    faults = compare.differences(alike, values)
+    assert not faults, "\n".join(faults)
+
+
+def test_all_losses_and_mistakes_are_among_the_cases():
+    settings = [Setting(number) for number in range(compare.SETTINGS)]
+    assert {setting.name for setting in settings} == set(LOSSES)
+    batches = [setting.batch(draw) for setting in settings for draw in range(compare.DRAWS)]
+    assert {batch.mistake for batch in batches} == {None, *MISTAKES}
+
+
+def test_a_fault_would_be_found():
+    batch = Batch(np.zeros(1), np.zeros((1, 2)), None, None)
+    wrong = Batch(np.zeros(1), np.zeros((1, 2)), None, "label")
+    assert run._fault_of_numbers(batch, [np.inf, 0.0])
+    assert run._fault_of_numbers(wrong, [0.0, 0.0])
+    assert run._fault_of_error(batch, ValueError("Received: 1"))
+    assert run._fault_of_error(wrong, ValueError("no"))
+    assert run._fault_of_error(wrong, TypeError("Received: 1"))
+    assert not run._fault_of_error(wrong, ValueError("`y_true`. Received: 1"))
+    assert compare.differences({"a": [1.0, 1.0]}, {"a": [1.01, 1.0]})
+    assert compare.differences({"a": [1.0, 1.0]}, {"a": []})
+    assert not compare.differences({"a": [1.0, 1.0]}, {"a": [1.0001, 1.0]})
