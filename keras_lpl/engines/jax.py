@@ -196,18 +196,19 @@ def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any
         variable.assign(value)
 
 
-def run_train_step(model: Any, step: Callable[..., Any], state: Any, data: Any) -> Any:
+def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
     """Runs a training step that reads and assigns variables, as Keras calls it on JAX.
 
     Args:
         model: The model.
         step: `step(data)` returns the logs.
-        state: Values of the model's variables, as Keras passes them.
-        data: One batch.
+        *args: What Keras passes: on JAX `(state, data)`, the values of the model's variables and
+            one batch; else `(data,)`.
 
     Returns:
-        `(logs, state)`, as Keras takes them.
+        What Keras takes: on JAX `(logs, state)`, else the logs.
     """
+    state, data = args
     groups = (
         model.trainable_variables,
         model.non_trainable_variables,

@@ -217,6 +217,6 @@ def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any
     optimizer.apply(gradients, variables)
 
 
-def run_train_step(model: Any, step: Callable[..., Any], data: Any) -> Any:
+def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
     """Runs a training step; see `keras_lpl.engines.jax.run_train_step`."""
-    return step(data)
+    return step(*args)

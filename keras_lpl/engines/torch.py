@@ -160,21 +160,22 @@ def look_ahead(
     """Gradients of a loss that looks ahead; see `keras_lpl.engines.jax.look_ahead`."""
     weights, learnt = _leaves(weights), _leaves(learnt)
     outputs = forward(weights)
-    gradients = _gradients(virtual_loss(weights, outputs, learnt), weights, create_graph=True)
+    improved = _improved(virtual_loss(weights, outputs, learnt), weights, learnt, improve)
+    value, rest = loss(weights, outputs, [tensor.detach() for tensor in improved])
+    return rest, list(_gradients(value, weights)), improved
+
+
+def _improved(value, weights, learnt, improve):
+    """Calls `improve`. The graph of the gradients is gone when it returns."""
+    gradients = _gradients(value, weights, create_graph=True)
 
     def push(directions):
-        flowing = [
-            (gradient, direction)
-            for gradient, direction in zip(gradients, directions, strict=True)
-            if gradient.requires_grad
-        ]
+        pairs = zip(gradients, directions, strict=True)
+        flowing = [pair for pair in pairs if pair[0].requires_grad]
         targets, vectors = zip(*flowing, strict=True)
         return _gradients(targets, learnt, grad_outputs=vectors)
 
-    improved = improve([gradient.detach() for gradient in gradients], push)
-    del gradients  # and with them their graph
-    value, rest = loss(weights, outputs, [tensor.detach() for tensor in improved])
-    return rest, list(_gradients(value, weights)), improved
+    return improve([gradient.detach() for gradient in gradients], push)
 
 
 @torch.no_grad()
@@ -183,6 +184,6 @@ def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any
     optimizer.apply(list(gradients), variables)
 
 
-def run_train_step(model: Any, step: Callable[..., Any], data: Any) -> Any:
+def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
     """Runs a training step; see `keras_lpl.engines.jax.run_train_step`."""
-    return step(data)
+    return step(*args)

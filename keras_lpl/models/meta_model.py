@@ -4,7 +4,7 @@ One training step, with `w` the trainable weights and `t` what the method learns
 
     forward pass            of the training batch, once
     g = grad_w L(w; t)      of the loss as the method weights or changes it
-    w' = w - a g            the virtual step: plain gradient descent at the optimizer's learning rate
+    w' = w - a g            the virtual step, plain gradient descent, as long as the optimizer's
     d = grad_w' L_meta(w')  cross-entropy of a batch of clean, balanced samples
     -a grad_t (g . d)       its gradient by `t`: one product of the mixed derivative with a vector
     t <- improved by it     as the method says
@@ -149,7 +149,9 @@ class MetaModel(LPLModel):
                 f"Received: method={type(self.method).__name__}"
             )
         losses = ops.convert_to_tensor(losses, dtype="float32")
-        return ops.convert_to_numpy(weight_of_loss(losses, self.method.learnt(self.meta_state, {}, ())))
+        return ops.convert_to_numpy(
+            weight_of_loss(losses, self.method.learnt(self.meta_state, {}, ()))
+        )
 
     @property
     def losses(self) -> list[Tensor]:

@@ -84,7 +84,9 @@ class MetaSamples(State):
         keywords = {}
         if loss is not None:
             keywords = {"multi_label": loss.multi_label, "ignore_class": loss.ignore_class}
-        samples = read_output(y, np.zeros((*leading, units), "float32"), name="meta_data", **keywords)
+        samples = read_output(
+            y, np.zeros((*leading, units), "float32"), name="meta_data", **keywords
+        )
         weight = ops.convert_to_numpy(samples.weight_by_class())
         if weight.min() <= 0:
             place = np.unravel_index(np.argmin(weight), weight.shape)
@@ -92,8 +94,8 @@ class MetaSamples(State):
             if samples.num_problems is not None:
                 what = f"label {place[0]} being {place[1]}"
             raise ValueError(
-                f"{_PURPOSE}, and there is none of {what}. Add some, 10 of each class as the papers "
-                "have it: `keras_lpl.data.long_tail_indices(y, [10] * num_classes)` picks them. "
+                f"{_PURPOSE}, and there is none of {what}. Add some, 10 of each class as in the "
+                "papers: `keras_lpl.data.long_tail_indices(y, [10] * num_classes)` picks them. "
                 f"Received: meta_data with {self.size} samples"
             )
 

@@ -122,6 +122,12 @@ def gradient_of_parameters(weights, parameters, x, y, given, meta, rate):
     return by_finite_differences(of_parameters, parameters)
 
 
+def gradient_of_weights(weights, x, y, meta):
+    """Gradient of the meta loss by the weights of the samples, where all of them are zero."""
+    zeros = [np.zeros(len(y))]
+    return by_finite_differences(lambda v: look(weights, x, y, v[0], meta, 1.0), zeros)[0]
+
+
 def train(method, steps, rate, momentum=0.9, net_rate=0.05, decay=1e-2, weighted=True):
     """Returns the losses, the weights and the net's parameters after `steps` steps."""
     weights, parameters, adam = starting_weights(), starting_parameters(), Adam(net_rate)
@@ -136,9 +142,7 @@ def train(method, steps, rate, momentum=0.9, net_rate=0.05, decay=1e-2, weighted
             parameters = adam(parameters, g)
             weight = shared(net(parameters, losses), given)
         else:
-            (g,) = by_finite_differences(
-                lambda v, x=x, y=y: look(weights, x, y, v[0], meta, 1.0), [np.zeros(len(y))]
-            )
+            g = gradient_of_weights(weights, x, y, meta)
             weight = shared(np.maximum(-g, 0), given)
         penalty = REGULARIZER * sum((w**2).sum() for w in weights[::2])
         trained.append((weight * losses).mean() + penalty)
@@ -147,3 +151,51 @@ def train(method, steps, rate, momentum=0.9, net_rate=0.05, decay=1e-2, weighted
         velocity = [momentum * v - rate * one for v, one in zip(velocity, g, strict=True)]
         weights = [w + v for w, v in zip(weights, velocity, strict=True)]
     return trained, weights, parameters
+
+
+def meta_saug_step(weights, sigma, strength, step_size, x, y, class_weight, meta, rate):
+    """One training step of MetaSAug in PyTorch, float64, differentiated as it stands.
+
+    Args:
+        weights: Arrays.
+        sigma: Covariances with the batch folded in; or their diagonals.
+        strength: `lambda` of ISDA.
+        step_size: Of the covariances.
+        x: The batch.
+        y: Its labels.
+        class_weight: Weights of the classes.
+        meta: Meta samples `(x, y)`.
+        rate: Learning rate.
+
+    Returns:
+        The new weights, the gradient by the covariances, and the function it is the gradient of.
+    """
+    import torch
+
+    crossentropy = torch.nn.functional.cross_entropy
+
+    def forward(weights, x):
+        return torch.tanh(torch.tensor(x) @ weights[0] + weights[1]) @ weights[2] + weights[3]
+
+    def gradients_of_isda(weights, sigma, **keywords):
+        rows = []
+        for logit, label in zip(forward(weights, x), y, strict=True):
+            matrix = sigma[label] if sigma.ndim == 3 else torch.diag(sigma[label])
+            difference = weights[2] - weights[2][:, label : label + 1]
+            spread = torch.stack([d @ matrix @ d for d in difference.T])
+            rows.append(logit + strength / 2 * spread)
+        each = crossentropy(torch.stack(rows), torch.tensor(y), reduction="none")
+        each = each * torch.tensor(class_weight[y])
+        return torch.autograd.grad(each.mean(), weights, **keywords)
+
+    def meta_loss(sigma):
+        gradients = gradients_of_isda(weights, sigma, create_graph=True)
+        ahead = [w - rate * g for w, g in zip(weights, gradients, strict=True)]
+        return crossentropy(forward(ahead, meta[0]), torch.tensor(meta[1]))
+
+    weights = [torch.tensor(w, requires_grad=True) for w in weights]
+    sigma = torch.tensor(sigma, requires_grad=True)
+    (of_sigma,) = torch.autograd.grad(meta_loss(sigma), sigma)
+    gradients = gradients_of_isda(weights, sigma.detach() - step_size * of_sigma)
+    new = [(w - rate * g).detach().numpy() for w, g in zip(weights, gradients, strict=True)]
+    return new, of_sigma.numpy(), lambda array: meta_loss(torch.tensor(array)).item()
