@@ -48,6 +48,7 @@ class Method:
         disturb_rate: As in `keras_lpl.data.ArrayDataset`.
         deferred: Whether class weights set in after four fifths of the epochs.
         post_hoc: Whether the trained model's logits are adjusted for prediction.
+        meta: Makes what a `keras_lpl.models.MetaModel` learns from a few balanced samples.
     """
 
     loss: Callable
@@ -57,6 +58,20 @@ class Method:
     disturb_rate: float = 0.0
     deferred: bool = False
     post_hoc: bool = False
+    meta: Callable | None = None
+
+    def model(self, network, meta_data):
+        """The model that trains the network.
+
+        Args:
+            network: A Keras model that ends in logits.
+            meta_data: Returns balanced samples `(x, y)`, if the method wants some.
+        """
+        if self.meta is None:
+            return keras_lpl.LPLModel.from_model(network)
+        return keras_lpl.models.MetaModel.from_model(
+            network, method=self.meta(), meta_data=meta_data()
+        )
 
     def callbacks(self, training):
         """The Keras callbacks it trains with."""
@@ -213,6 +228,13 @@ METHODS = {
     "ISDA diagonal": Method(lambda t: keras_lpl.ISDALoss(covariance="diagonal")),
     "LA+ISDA": Method(composed(_la, _isda)),
     "ISDA+LPL": Method(composed(_isda, _lpl)),
+    "MetaSAug": Method(
+        lambda t: keras_lpl.ISDALoss(reduction="mean_with_sample_weight"),
+        deferred=True,
+        meta=keras_lpl.models.MetaSAug,
+    ),
+    "Meta-Weight-Net": Method(crossentropy, meta=keras_lpl.models.MetaWeightNet),
+    "learning to reweight": Method(crossentropy, meta=keras_lpl.models.LearningToReweight),
     "Seesaw": Method(lambda t: keras_lpl.SeesawLoss()),
     "class-balanced": Method(_class_balanced("crossentropy")),
     "class-balanced focal": Method(_class_balanced("focal")),
