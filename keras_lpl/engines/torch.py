@@ -1,6 +1,5 @@
 """PyTorch's part of `keras_lpl.engines`, which says what the functions are for."""
 
-import contextvars
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,16 +10,11 @@ from keras import ops
 
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._torch_ascent import shift_of_classes  # noqa: F401
-from keras_lpl.engines._torch_batch_norm import BatchNorm
+from keras_lpl.engines._torch_look_ahead import LinearGradients
 
 COMPUTES_CHANNELS_FIRST = True
 INDEX_DTYPE = "int64"  # what its operations take
 BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", "float64")
-
-# True during the forward pass of a look ahead, whose gradients are differentiated once more.
-_looks_ahead: contextvars.ContextVar[bool] = contextvars.ContextVar(
-    "keras_lpl_looks_ahead", default=False
-)
 
 
 def concrete(tensor: Tensor) -> np.ndarray | None:
@@ -96,13 +90,9 @@ def batch_norm(
     Returns:
         `(y, mean, variance)`: `y` like `x`, the other two float32 and without gradient.
     """
-    images = x.permute(0, 3, 1, 2)
-    if _looks_ahead.get():
-        y, mean, inverse_deviation = BatchNorm.apply(images, scale, offset, epsilon)
-    else:
-        y, mean, inverse_deviation = torch.native_batch_norm(
-            images, scale, offset, None, None, True, 0.0, epsilon
-        )
+    y, mean, inverse_deviation = torch.native_batch_norm(
+        x.permute(0, 3, 1, 2), scale, offset, None, None, True, 0.0, epsilon
+    )
     with torch.no_grad():
         variance = torch.clamp(inverse_deviation**-2 - epsilon, min=0.0)
     return y.permute(0, 2, 3, 1), mean.detach(), variance
@@ -170,11 +160,8 @@ def look_ahead(
 ) -> tuple[Any, list[Tensor], list[Tensor]]:
     """Gradients of a loss that looks ahead; see `keras_lpl.engines.jax.look_ahead`."""
     weights, learnt = _leaves(weights), _leaves(learnt)
-    token = _looks_ahead.set(True)
-    try:
+    with LinearGradients():
         outputs = forward(weights)
-    finally:
-        _looks_ahead.reset(token)
     improved = _improved(virtual_loss(weights, outputs, learnt), weights, learnt, improve)
     value, rest = loss(weights, outputs, [tensor.detach() for tensor in improved])
     return rest, list(_gradients(value, weights)), improved
