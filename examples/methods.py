@@ -60,17 +60,22 @@ class Method:
     post_hoc: bool = False
     meta: Callable | None = None
 
-    def model(self, network, meta_data):
+    def model(self, network, meta_data, virtual_learning_rate=None):
         """The model that trains the network.
 
         Args:
             network: A Keras model that ends in logits.
             meta_data: Returns balanced samples `(x, y)`, if the method wants some.
+            virtual_learning_rate: Of its look ahead, which is gradient descent; None for that of
+                the optimizer.
         """
         if self.meta is None:
             return keras_lpl.LPLModel.from_model(network)
         return keras_lpl.models.MetaModel.from_model(
-            network, method=self.meta(), meta_data=meta_data()
+            network,
+            method=self.meta(),
+            meta_data=meta_data(),
+            virtual_learning_rate=virtual_learning_rate,
         )
 
     def callbacks(self, training):

@@ -41,7 +41,8 @@ def run(name, seed, epochs, advance):
     method, training = METHODS[name], Training(class_counts, epochs, steps, LPL)
     keras.utils.set_random_seed(seed)
     meta_data = functools.partial(meta_samples, "digits", class_counts, seed)
-    model = method.model(digits_network(method.head), meta_data)
+    network = digits_network(method.head)
+    model = method.model(network, meta_data, virtual_learning_rate=0.1)  # Adam's is of another kind
     model.compile(keras.optimizers.Adam(1e-3), loss=method.loss(training))
 
     callbacks = [ShowEpochs(advance), *method.callbacks(training)]
