@@ -375,7 +375,7 @@ class LPLModel(ClassReweighting, keras.Model):
         """The loss: the compiled one in training, plain cross-entropy in evaluation."""
         features = (_step.get() or {}) if training else {}
         if not keras.tree.is_nested(y_pred):  # labels and weights named in a dict all the same
-            y, sample_weight = _only_leaf(y), _only_leaf(sample_weight)
+            y, sample_weight = only_leaf(y), only_leaf(sample_weight)
         flat = keras.tree.flatten(y_pred)
         of_outputs: dict[int | None, Scope] = {}
         for plan in self._plan.outputs:
@@ -499,7 +499,7 @@ def _inside_step(train_step):
     return inside
 
 
-def _only_leaf(value):
+def only_leaf(value: Any) -> Any:
     """The one tensor of a list or a dict of one; anything else as it is."""
     flat = keras.tree.flatten(value) if isinstance(value, (dict, list, tuple)) else []
     return flat[0] if len(flat) == 1 else value

@@ -15,14 +15,26 @@ def spread_of_diagonal(samples: Samples, kernel: Tensor, variance: Tensor) -> Te
     Args:
         samples: The batch. Soft labels get the mean over their classes.
         kernel: `(features, classes)`.
-        variance: `(classes, features)`. A constant.
+        variance: `(classes, features)`.
     """
-    variance = ops.stop_gradient(ops.convert_to_tensor(variance))
     columns = ops.transpose(kernel)
     own = ops.sum(variance * ops.square(columns), axis=-1, keepdims=True)
     square = ops.matmul(_of_own_class(samples, variance), ops.square(kernel))
     cross = ops.matmul(_of_own_class(samples, variance * columns), kernel)
     return square - 2 * cross + _of_own_class(samples, own)
+
+
+def spread_of_learnt(samples: Samples, kernel: Tensor, covariance: Tensor) -> Tensor:
+    """The same as `spread_of_full`, where gradients of gradients flow to the covariance as well.
+
+    Args:
+        samples: As in `spread_of_diagonal`.
+        kernel: `(features, classes)`.
+        covariance: `(classes, features, features)`.
+    """
+    difference = kernel[None] - ops.transpose(kernel)[:, :, None]
+    spread = ops.sum(difference * ops.matmul(covariance, difference), axis=1)
+    return _of_own_class(samples, spread)
 
 
 def spread_of_full(samples: Samples, kernel: Tensor, scatter: Tensor, count: Tensor) -> Tensor:
