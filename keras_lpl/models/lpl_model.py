@@ -298,6 +298,10 @@ class LPLModel(ClassReweighting, keras.Model):
             )
         super().save(filepath, *args, **kwargs)
 
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Exports the model for inference, as `keras.Model.export`, without running statistics."""
+        return keras.Model(*symbolic_tensors(self), name=self.name).export(*args, **kwargs)
+
     def set_progress(self, progress: float) -> None:
         """Sets the share of training that is done, for losses with a schedule.
 

@@ -87,7 +87,7 @@ class Statistics(keras.layers.Layer):
         store["names"] = np.frombuffer("\n".join(self._names).encode(), dtype="uint8")
 
     def load_own_variables(self, store: Any) -> None:
-        """Warns of statistics in the file that this model does not have."""
+        """Warns of statistics that the file has and this model does not, or the other way."""
         if "names" not in list(store.keys()):  # a plain model, or version 0.1
             return
         saved = bytes(np.asarray(store["names"])).decode().split("\n")
@@ -98,6 +98,13 @@ class Statistics(keras.layers.Layer):
                 "it is not compiled with, and are lost. Load the model with its compiled loss "
                 "(`keras.saving.load_model(path)`), or compile it before `load_weights`. "
                 f"Received: {', '.join(lost)}",
+                stacklevel=2,
+            )
+        new = sorted(set(self._names) - set(saved))
+        if new:
+            warnings.warn(
+                "The file has no running statistics of some that this model's loss reads; they "
+                f"start anew. Received: {', '.join(new)}",
                 stacklevel=2,
             )
 

@@ -142,3 +142,64 @@ def test_an_adjusted_model_keeps_the_dtype_of_its_logits():
     finally:
         keras.config.set_dtype_policy("float32")
     assert adjusted.output.dtype == "float32"
+
+
+def test_statistics_that_the_model_has_and_a_file_has_not_are_told(tmp_path):
+    first, _ = wrapped(3, keras_lpl.LPLLoss(COUNTS))
+    first.save_weights(tmp_path / "first.weights.h5")
+    second, head = wrapped(3, keras_lpl.ISDALoss())
+    with pytest.warns(UserWarning, match="start anew. Received: full_moments, progress"):
+        second.load_weights(tmp_path / "first.weights.h5")
+    np.testing.assert_array_equal(head.kernel, first.layers[-1].kernel)
+    again, _ = wrapped(3, keras_lpl.LPLLoss(COUNTS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        again.load_weights(tmp_path / "first.weights.h5")
+
+
+def batches_of_unknown_number():
+    for _ in range(3):
+        yield X, Y
+
+
+class SeeProgress(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        progress = self.model.statistics.get("progress").value
+        self.seen.append(float(ops.convert_to_numpy(progress)))
+
+
+def test_a_schedule_over_data_of_unknown_length():
+    model, _ = wrapped(3, keras_lpl.ISDALoss())
+    with pytest.warns(UserWarning, match=r"in a single epoch the schedule stays.*steps_per_epoch"):
+        model.fit(batches_of_unknown_number(), verbose=0)
+
+
+@pytest.mark.on_one_backend
+def test_steps_of_unknown_number_are_counted_in_the_first_epoch():
+    data = pytest.importorskip("torch.utils.data")
+
+    class Stream(data.IterableDataset):
+        def __iter__(self):
+            return batches_of_unknown_number()
+
+    model, _ = wrapped(3, keras_lpl.ISDALoss())
+    callback = SeeProgress()
+    loader = data.DataLoader(Stream(), batch_size=None)
+    model.fit(loader, epochs=2, verbose=0, callbacks=[callback])
+    np.testing.assert_allclose(callback.seen, [0, 0, 0, 4 / 6, 5 / 6, 1], rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="others convert to its format")
+def test_an_export_has_the_layers_alone(tmp_path):
+    import tensorflow as tf
+
+    model, head = wrapped(3, keras_lpl.ISDALoss())
+    model.fit(X, Y, verbose=0)
+    model.export(str(tmp_path / "model"), verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "model"))
+    assert len(exported.variables) == len(head.weights)
+    np.testing.assert_allclose(exported.serve(X), model.predict(X, verbose=0), rtol=1e-5)
