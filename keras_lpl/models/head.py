@@ -10,6 +10,7 @@ from keras_lpl.core.last_layer import output_layer, probability_of
 from keras_lpl.core.outputs import find_probabilities
 from keras_lpl.core.typing import Tensor
 
+
 def symbolic_tensors(model: Any) -> tuple[Any, Any]:
     """Inputs and outputs of a model as symbolic tensors, to build another one over its layers.
 
