@@ -66,20 +66,12 @@ def class_report(
         ax = _series.axes_of_size((7, 1.6 + 0.28 * len(order)))
     height = np.arange(len(order))
     ax.hlines(height, recall[order], precision[order], color="#bbbbbb", linewidth=2, zorder=1)
-    for values, name, color, marker in (
-        (recall, "recall", _series.COLORS[0], "o"),
-        (precision, "precision", _series.COLORS[1], "D"),
+    for values, name, color, marker, size in (
+        (recall, "recall", _series.COLORS[0], "o", 55),
+        (precision, "precision", _series.COLORS[1], "D", 18),
     ):
-        ax.scatter(
-            values[order],
-            height,
-            s=30,
-            color=color,
-            marker=marker,
-            label=name,
-            zorder=2,
-            clip_on=False,
-        )
+        drawn = {"color": color, "marker": marker, "label": name, "zorder": 2, "clip_on": False}
+        ax.scatter(values[order], height, s=size, **drawn)
     counts = (
         None
         if class_counts is None

@@ -19,7 +19,7 @@ def reliability(
     predictions: Mapping[str, Any],
     *,
     from_logits: bool = True,
-    num_bins: int = 10,
+    num_bins: int = 15,
     title: str | None = None,
     ax: "Axes | None" = None,
 ) -> "Figure | SubFigure":
@@ -27,7 +27,7 @@ def reliability(
 
     Points on the diagonal are calibrated; below it, the model is too sure of itself. Circles are as
     large as the share of the samples in their bin. The legend has the expected calibration error
-    (`keras_lpl.metrics.ExpectedCalibrationError`, of the same bins).
+    (`keras_lpl.metrics.ExpectedCalibrationError`, which has the same bins).
 
     Args:
         y_true: Class indices `(samples,)`, or one-hot labels `(samples, classes)`.
@@ -66,7 +66,9 @@ def reliability(
         color = _series.COLORS[place_of[name] % len(_series.COLORS)]
         label = f"{name} (ECE {error:.3f})"
         ax.plot(mean, accuracy, color=color, linewidth=1.2, label=label, zorder=2)
-        ax.scatter(mean, accuracy, s=15 + 250 * weight, color=color, alpha=0.6, zorder=3)
+        ax.scatter(
+            mean, accuracy, s=15 + 250 * weight, color=color, alpha=0.6, zorder=3, clip_on=False
+        )
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     ax.set_aspect("equal")
@@ -75,7 +77,7 @@ def reliability(
     ax.set_title(title or "Reliability", loc="left")
     ax.grid(color="#dddddd", linewidth=0.7)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="upper left", frameon=False)
+    ax.legend(loc="best", frameon=False)
     return ax.figure
 
 
