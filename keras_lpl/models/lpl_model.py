@@ -109,6 +109,10 @@ class LPLModel(ClassReweighting, keras.Model):
             )
         super().__init__(*args, **kwargs)
         self.statistics = Statistics(name="statistics")
+        if all(layer is not self.statistics for layer in self._layers):
+            # Before Keras 3.14, a functional model tracks no layer that is added later, and JAX
+            # would lose the state.
+            self._layers = [*self._layers, self.statistics]
         self.reweighted_outputs: frozenset[str] = frozenset()
         self._has_progress = False
         plans = []

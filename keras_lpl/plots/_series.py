@@ -150,8 +150,10 @@ def draw(ax: "Axes", series: Series, title: str) -> None:
 def draw_legend(ax: "Axes", series: Series, own_figure: bool) -> None:
     """Names the methods: below the picture in a figure of ours, inside the axes in another's."""
     handles, names = ax.get_legend_handles_labels()
-    columns = min(5, len(series.values))
     if own_figure:
+        # A letter is some 0.09 inches wide, and a key with its gaps as wide as seven.
+        width = 0.09 * (7 + max(len(name) for name in names))
+        columns = min(len(names), max(1, int(ax.figure.get_figwidth() / width)))
         ax.figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=columns)
     else:
         ax.legend(handles, names)
