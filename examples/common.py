@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -106,3 +107,27 @@ class ShowEpochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.advance()
+
+
+class OneLine(keras.callbacks.Callback):
+    """Shows an epoch as one line: loss, accuracy on the validation data, seconds.
+
+    Args:
+        epochs: Of the whole run.
+        every: Show the first epoch, the last, and one of so many between.
+    """
+
+    def __init__(self, epochs, every=1):
+        super().__init__()
+        self.epochs, self.every = epochs, every
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch and (epoch + 1) % self.every and epoch + 1 < self.epochs:
+            return
+        parts = [f"epoch {epoch + 1}/{self.epochs}", f"loss {logs['loss']:.3f}"]
+        if "val_balanced_accuracy" in logs:
+            parts.append(f"balanced accuracy {100 * logs['val_balanced_accuracy']:.1f}")
+        print("  ".join([*parts, f"{time.perf_counter() - self.start:.0f} s"]), flush=True)

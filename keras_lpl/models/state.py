@@ -117,7 +117,7 @@ class Statistics(keras.layers.Layer):
             store["seeds"] = np.stack(seeds).astype("int64")
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads random states; warns of statistics in the file that this model does not have."""
+        """Loads random states; warns of statistics that only the file has, or only the model."""
         keys = list(store.keys())
         if "seeds" in keys:
             saved_seeds, seeds = np.asarray(store["seeds"]), self._seeds()
@@ -134,6 +134,13 @@ class Statistics(keras.layers.Layer):
                 "it is not compiled with, and are lost. Load the model with its compiled loss "
                 "(`keras.saving.load_model(path)`), or compile it before `load_weights`. "
                 f"Received: {', '.join(lost)}",
+                stacklevel=2,
+            )
+        new = sorted(set(self._names) - set(saved))
+        if new:
+            warnings.warn(
+                "The file has no running statistics of some that this model's loss reads; they "
+                f"start anew. Received: {', '.join(new)}",
                 stacklevel=2,
             )
 

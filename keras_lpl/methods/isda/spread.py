@@ -62,8 +62,12 @@ def spread_of_full(samples: Samples, kernel: Tensor, scatter: Tensor, count: Ten
         num_slots = min(num_classes, samples.labels.shape[0])  # no more classes than rows
     spread = _spread_one_by_one(kernel, scatter, order[:num_slots], num_present)
     spread = divide_or_zero(spread, engines.take_rows(count, order[:num_slots]))
-    slot = ops.argsort(order)  # of each class; those that are absent have none, and are not read
-    return _of_own_class(samples, engines.take_rows(spread, ops.minimum(slot, num_slots - 1)))
+    # The slot of each class; those that are absent have none, and are not read.
+    slot = ops.minimum(ops.argsort(order), num_slots - 1)
+    if samples.has_soft_labels:
+        return _of_own_class(samples, engines.take_rows(spread, slot))
+    # The slots of the rows first: all classes beside all classes would be the largest array here.
+    return engines.take_rows(spread, engines.take_rows(slot, samples.labels))
 
 
 # Both forms are differentiated by hand: automatic differentiation would keep several arrays of
