@@ -67,7 +67,8 @@ class MetaModel(LPLModel):
 
     Raises:
         ValueError: for `meta_data` that lacks a class or does not fit the model, a model of several
-            outputs, and when compiled, for a loss that the method cannot train with.
+            outputs, and when compiled, for a loss that the method cannot train with. When trained,
+            on several replicas of TensorFlow or PyTorch.
 
     Example:
 
@@ -166,6 +167,12 @@ class MetaModel(LPLModel):
         return engines.run_train_step(self, self._step, *args)
 
     def _step(self, data):
+        replicas = engines.num_replicas()
+        if replicas > 1:
+            raise ValueError(
+                "`MetaModel` looks ahead with the gradients of a whole batch, and replicas have a "
+                f"part of it each. Train it on one device. Received: {replicas} replicas"
+            )
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         batch = _Batch(self, x, only_leaf(y), only_leaf(sample_weight))
         (y_pred, loss, updates), gradients, _ = engines.look_ahead(

@@ -108,3 +108,13 @@ def test_a_parameter_server_is_refused(monkeypatch):
     monkeypatch.setattr(tf.distribute, "get_strategy", Asynchronous)
     with pytest.raises(ValueError, match=r"MirroredStrategy.*Received: .*Asynchronous"):
         keras_lpl.LPLLoss()(np.array([0]), np.zeros((1, 2), "float32"))
+
+
+def test_a_model_that_looks_ahead_is_refused(monkeypatch):
+    inputs = keras.Input((2,))
+    x, y = np.eye(2, dtype="float32"), np.arange(2)
+    model = keras_lpl.models.MetaModel(inputs, keras.layers.Dense(2)(inputs), meta_data=(x, y))
+    model.compile("sgd", loss=keras_lpl.PerturbedCrossentropy([]))
+    monkeypatch.setattr(engines, "num_replicas", lambda: 2)
+    with pytest.raises(ValueError, match="one device.*Received: 2 replicas"):
+        model.train_on_batch(x, y)
