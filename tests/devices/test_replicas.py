@@ -116,5 +116,5 @@ def test_a_model_that_looks_ahead_is_refused(monkeypatch):
     model = keras_lpl.models.MetaModel(inputs, keras.layers.Dense(2)(inputs), meta_data=(x, y))
     model.compile("sgd", loss=keras_lpl.PerturbedCrossentropy([]))
     monkeypatch.setattr(engines, "num_replicas", lambda: 2)
-    with pytest.raises(ValueError, match="one device.*Received: 2 replicas"):
+    with pytest.raises(ValueError, match=r"one device.*Received: 2 replicas"):
         model.train_on_batch(x, y)
