@@ -132,7 +132,7 @@ class ClassificationLoss(keras.losses.Loss):
         weight = spread_weight(sample_weight, leading, samples.shape, self.dtype)
         own = None
         if replicas > 1:
-            samples, weight, own = gather(samples, weight, replicas if self._is_reduced else 1)
+            samples, weight, own = gather(samples, weight, replicas if self._is_reduced else None)
         context = scope.begin(samples)
         weight = self._weight_of_losses(samples, weight, scope)
         class_weight = None if samples.num_problems is None else scope.class_weight

@@ -128,12 +128,13 @@ def num_replicas() -> int:
     return 1
 
 
-def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+def gather_rows(x: Tensor, gradient_scale: float | None) -> tuple[Tensor, Any]:
     """The rows of all replicas, in the order of the replicas.
 
     Args:
         x: `(rows, columns)`, this replica's part. Replicas may have different numbers of rows.
-        gradient_scale: Factor on the gradient that flows back to this part.
+        gradient_scale: Factor on this replica's gradient, which flows back to its part; None for
+            the sum of the gradients of all replicas.
 
     Returns:
         `(x, first)`: `(rows of all, columns)`, and the row at which this replica's part begins.

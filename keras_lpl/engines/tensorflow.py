@@ -166,7 +166,7 @@ def num_replicas() -> int:
     return 1 if tf.distribute.in_cross_replica_context() else strategy.num_replicas_in_sync
 
 
-def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+def gather_rows(x: Tensor, gradient_scale: float | None) -> tuple[Tensor, Any]:
     """The rows of all replicas; see `keras_lpl.engines.jax.gather_rows`."""
     replica = tf.distribute.get_replica_context()
     number = tf.cast(replica.replica_id_in_sync_group, x.dtype)
@@ -180,6 +180,8 @@ def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
         first = tf.math.count_nonzero(of_all[:, 0] < number, dtype=tf.int32)
 
         def gradient(upstream, _):
+            if gradient_scale is None:
+                return replica.all_reduce("sum", upstream)[first : first + rows]
             return gradient_scale * upstream[first : first + rows]
 
         return (of_all[:, 1:], first), gradient
