@@ -320,6 +320,17 @@ def test_lade_is_a_regulariser_of_the_batch():
     assert_close(added[0], alone[1] - alone[0], rtol=1e-4)
 
 
+def test_lade_of_huge_logits_is_finite():
+    """The square of its normaliser would not be; nor does it hide what lies far below."""
+    loss = keras_lpl.LADELoss((40, 500, 7, 90, 12), reduction=None)
+    labels, logits = batch(2)
+    assert np.all(np.isfinite(per_sample(loss, labels, np.float32(1e28) * logits)))
+    weight = np.where(np.arange(len(labels)) < 12, 1, 0).astype("float32")
+    deep = logits - np.float32(1e20)
+    weighted = ops.convert_to_numpy(loss(labels, deep, weight))[:12]
+    assert_close(weighted, per_sample(loss, labels[:12], deep[:12]))
+
+
 # --- Average top-k --------------------------------------------------------------------------
 
 
