@@ -4,6 +4,7 @@
     with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
     own_entries        one entry of each row
+    rounded            a product that nothing is merged into
     sum_of_groups      sums of the rows of each group
     add_to_rows        adds to some rows of a variable, in its own memory where possible
     add_product        `x + left @ right`
@@ -47,6 +48,7 @@ if _backend == "jax":
         normal,
         num_replicas,
         own_entries,
+        rounded,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -77,6 +79,7 @@ elif _backend == "tensorflow":
         normal,
         num_replicas,
         own_entries,
+        rounded,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -107,6 +110,7 @@ elif _backend == "torch":
         normal,
         num_replicas,
         own_entries,
+        rounded,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -142,6 +146,7 @@ __all__ = [
     "normal",
     "num_replicas",
     "own_entries",
+    "rounded",
     "run_train_step",
     "shift_of_classes",
     "stack_rows",

@@ -13,6 +13,7 @@ from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_
 
 COMPUTES_CHANNELS_FIRST = False
 INDEX_DTYPE = "int32"
+LARGEST_NUMBER = 3.4e38
 BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 REPLICAS_SUM_GRADIENTS = True
 
@@ -35,6 +36,15 @@ def with_rows(x: Tensor, rows: Any) -> Tensor:
     )
     with tf.control_dependencies([] if same is None else [same]):
         return ops.reshape(x, (rows, *ops.shape(x)[1:]))  # XLA knows no assertions
+
+
+def rounded(x: Tensor) -> Tensor:
+    """`x`, the product of two numbers, rounded before anything else is done with it.
+
+    Compilers merge a product into what is subtracted from it, and round once. In a softmax,
+    `exp(x - max(x))`, the largest number is then not 1, and overflows for logits of 1e8.
+    """
+    return ops.minimum(x, LARGEST_NUMBER)
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:

@@ -35,6 +35,11 @@ def with_rows(x: Tensor, rows: Any) -> Tensor:
     return x
 
 
+def rounded(x: Tensor) -> Tensor:
+    """`x` as it is: operations are run one by one."""
+    return x
+
+
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
