@@ -17,6 +17,7 @@
     gradients_of       gradients of a scalar function of many tensors
     apply_gradients    one step of an optimizer
     run_train_step     a training step that assigns variables, as Keras calls it
+    run_prepared_step  Keras's own training step, on a batch that was prepared first
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
 
 Everything else in this package is written in `keras.ops`. No other module names a framework or
@@ -47,6 +48,7 @@ if _backend == "jax":
         normal,
         num_replicas,
         own_entries,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -77,6 +79,7 @@ elif _backend == "tensorflow":
         normal,
         num_replicas,
         own_entries,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -107,6 +110,7 @@ elif _backend == "torch":
         normal,
         num_replicas,
         own_entries,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -142,6 +146,7 @@ __all__ = [
     "normal",
     "num_replicas",
     "own_entries",
+    "run_prepared_step",
     "run_train_step",
     "shift_of_classes",
     "stack_rows",
