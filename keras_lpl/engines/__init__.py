@@ -18,6 +18,7 @@
     gradients_of       gradients of a scalar function of many tensors
     apply_gradients    one step of an optimizer
     run_train_step     a training step that assigns variables, as Keras calls it
+    run_prepared_step  Keras's own training step, on a batch that was prepared first
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
 
 Everything else in this package is written in `keras.ops`. No other module names a framework or
@@ -49,6 +50,7 @@ if _backend == "jax":
         num_replicas,
         own_entries,
         rounded,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -80,6 +82,7 @@ elif _backend == "tensorflow":
         num_replicas,
         own_entries,
         rounded,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -111,6 +114,7 @@ elif _backend == "torch":
         num_replicas,
         own_entries,
         rounded,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -147,6 +151,7 @@ __all__ = [
     "num_replicas",
     "own_entries",
     "rounded",
+    "run_prepared_step",
     "run_train_step",
     "shift_of_classes",
     "stack_rows",

@@ -257,17 +257,47 @@ def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
         What Keras takes: on JAX `(logs, state)`, else the logs.
     """
     state, data = args
-    groups = (
+    groups = _groups(model)
+    with keras.StatelessScope(state_mapping=_mapping(groups, state)) as scope:
+        logs = step(data)
+    return logs, _values(groups, scope)
+
+
+def run_prepared_step(
+    model: Any, prepare: Callable[..., Any], step: Callable[..., Any], *args: Any
+) -> Any:
+    """Runs Keras's training step on a batch that was prepared first.
+
+    Args:
+        model: The model.
+        prepare: `prepare(data)` returns the batch to train on. It may assign to variables.
+        step: Keras's own training step.
+        *args: What Keras passes, as for `run_train_step`.
+
+    Returns:
+        What Keras takes.
+    """
+    state, data = args
+    groups = _groups(model)
+    with keras.StatelessScope(state_mapping=_mapping(groups, state)) as scope:
+        data = prepare(data)
+    return step(_values(groups, scope), data)
+
+
+def _groups(model):
+    """Variables of a model in the order of the state that Keras passes to a training step."""
+    return (
         model.trainable_variables,
         model.non_trainable_variables,
         model.optimizer.variables,
         model.metrics_variables,
     )
-    mapping = [
-        pair
-        for variables, values in zip(groups, state, strict=True)
-        for pair in zip(variables, values, strict=True)
-    ]
-    with keras.StatelessScope(state_mapping=mapping) as scope:
-        logs = step(data)
-    return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)
+
+
+def _mapping(groups, state):
+    for variables, values in zip(groups, state, strict=True):
+        yield from zip(variables, values, strict=True)
+
+
+def _values(groups, scope):
+    return tuple([scope.get_current_value(variable) for variable in group] for group in groups)

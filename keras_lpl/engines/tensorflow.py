@@ -300,3 +300,10 @@ def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any
 def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
     """Runs a training step; see `keras_lpl.engines.jax.run_train_step`."""
     return step(*args)
+
+
+def run_prepared_step(
+    model: Any, prepare: Callable[..., Any], step: Callable[..., Any], *args: Any
+) -> Any:
+    """Runs a step on a prepared batch; see `keras_lpl.engines.jax.run_prepared_step`."""
+    return step(prepare(*args))
