@@ -62,7 +62,7 @@ def on_files(files, config):
     of_methods = method_pages()
     for title, names in sections().items():
         for name in names:
-            content = f"::: {name}\n"
+            content = f"::: {full_path(the_package(config), name)}\n"
             last = name.rsplit(".", 1)[1]
             pages = of_methods.get(last) or of_methods.get(f"{last}Loss") or []
             links = [f"[{method}](../../methods/{page})" for method, page in pages]
@@ -122,9 +122,16 @@ def the_package(config):
     return config.extra["keras_lpl"]
 
 
+def full_path(package, name):
+    """The identifier; for a function in a file of its name, that of the function."""
+    item = package[name.removeprefix("keras_lpl.")]
+    last = name.rsplit(".", 1)[1]
+    return f"{name}.{last}" if item.is_module and last in item.members else name
+
+
 def summary(package, name):
     """The first sentence of a docstring, on one line."""
-    docstring = package[name.removeprefix("keras_lpl.")].docstring
+    docstring = package[full_path(package, name).removeprefix("keras_lpl.")].docstring
     first = docstring.value.split("\n\n")[0] if docstring else ""
     return " ".join(first.split()).replace("|", "\\|")
 
@@ -138,14 +145,15 @@ def public_names(config):
     names = {}
     for name in (name for names in sections().values() for name in names):
         short = name.removeprefix("keras_lpl.")
-        entries = {short: name}
+        identifier = full_path(package, name)
+        entries = {short: identifier}
         item = package[short]
-        if item.is_module:
+        if item.is_module and identifier == name:
             entries |= {f"{short}.{m}": f"{name}.{m}" for m in item.exports or item.members}
         for short, identifier in entries.items():
             names[short] = identifier
             last = short.rsplit(".", 1)[-1]
-            if last[:1].isupper():
+            if last[:1].isupper() or short.startswith("functional."):
                 names.setdefault(last, identifier)
                 names.setdefault(f"losses.{last}", identifier)
     return names
