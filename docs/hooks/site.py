@@ -1,4 +1,4 @@
-"""What mkdocs does besides: the pages of the API, links to them, and no page that needs the network.
+"""What mkdocs does besides: pages of the API, links to them, and no page that needs a network.
 
 `docs/api.md` lists every public name as `::: name`. Each gets a page of its own, the list becomes
 a table of summaries, and code in the text of any page that is such a name links to its page.
@@ -37,7 +37,7 @@ def place(title, identifier):
 
 
 def method_pages():
-    """The pages of the methods that a public name belongs to: `{last part of it: [(title, page)]}`."""
+    """The pages of methods that a public name belongs to: `{name: [(title, page)]}`."""
     pages = {}
     for title, page, classes in METHOD_ROW.findall((DOCS / "methods/index.md").read_text()):
         for name in re.findall(r"[A-Za-z_]\w*(?=[`(])", classes):

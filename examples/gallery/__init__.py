@@ -1,0 +1,1 @@
+"""The pictures of the gallery: `python -m examples.gallery` draws them all."""
