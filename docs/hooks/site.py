@@ -21,6 +21,9 @@ CODE = re.compile(
     r"<pre.*?</pre>|<a\s.*?</a>|<autoref\s.*?</autoref>|<h\d.*?</h\d>|<code>([^<]*)</code>",
     re.DOTALL,
 )
+# A long name may break between its words.
+NAME = re.compile(r'(<span class="doc doc-object-name[^"]*">)(\w+)(?=</span>)')
+HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=_)(?=\w)")
 CALL = re.compile(r"(?:keras_lpl\.)?([\w.]+)(?:\(.*\))?$", re.DOTALL)
 FOREIGN = re.compile(r'<(?:script|link|img)\b[^>]*(?:src|href)="(?:https?:)?//[^"]*"')
 
@@ -101,7 +104,7 @@ def on_page_content(content, page, config, files):
             return match[0]
         return f'<autoref identifier="{target}">{match[0]}</autoref>'
 
-    return CODE.sub(link, content)
+    return NAME.sub(lambda m: m[1] + HUMP.sub("<wbr>", m[2]), CODE.sub(link, content))
 
 
 def on_post_page(output, page, config):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from examples.colors import COLORS, GRAY
 from examples.gallery.training import (
-    COLORS,
     FREQUENT,
-    GRAY,
+    METHODS,
     RARE,
     moons,
     new_figure,
@@ -17,7 +17,7 @@ from examples.gallery.training import (
 SIDE = 120  # points along each side of the grid that boundaries are drawn from
 
 
-def draw(seeds, epochs, methods=tuple(COLORS), columns=3):
+def draw(seeds, epochs, methods=METHODS, columns=3):
     """A panel for each method: its boundaries over several seeds, and that of balanced data."""
     lines = -(-len(methods) // columns)
     figure = new_figure(3.2 * columns, 2.7 * lines)

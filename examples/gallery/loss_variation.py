@@ -3,7 +3,8 @@
 import numpy as np
 
 import keras_lpl
-from examples.gallery.training import COLORS, digits, new_figure, train
+from examples.colors import COLORS
+from examples.gallery.training import digits, new_figure, train
 
 METHODS = ("logit adjustment", "LPLLoss(counts)")
 LOOKS = (5, 50)  # epochs after which the classes are looked at

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from examples.gallery.training import COLORS, digits, new_figure, trained_on_digits
+from examples.colors import COLORS
+from examples.gallery.training import digits, new_figure, trained_on_digits
 
 METHODS = ("cross-entropy", "logit adjustment", "LPLLoss(counts)")
 PARTS = ("four most frequent digits", "three in the middle", "three rarest")
@@ -11,7 +12,7 @@ PARTS = ("four most frequent digits", "three in the middle", "three rarest")
 def draw(seeds, epochs):
     """A row for each method, a panel for each part of the classes: margins of the test samples."""
     figure = new_figure(9, 3.2)
-    axes = figure.subplots(1, 3, sharey=True)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
     for row, method in enumerate(METHODS):
         margins = [_margins(method, seed, epochs) for seed in range(seeds)]
         for part, ax in enumerate(axes):

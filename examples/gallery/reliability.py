@@ -2,14 +2,8 @@
 
 import numpy as np
 
-from examples.gallery.training import (
-    COLORS,
-    GRAY,
-    digits,
-    new_figure,
-    probabilities,
-    trained_on_digits,
-)
+from examples.colors import COLORS, GRAY
+from examples.gallery.training import digits, new_figure, probabilities, trained_on_digits
 
 METHODS = ("cross-entropy", "logit adjustment", "LPLLoss(counts)")
 BINS = np.linspace(0, 1, 11)

@@ -1,4 +1,4 @@
-"""What the pictures share: methods and their colours, two sets of data, trained networks."""
+"""What the pictures share: the methods, two sets of data, and trained networks."""
 
 import functools
 
@@ -8,16 +8,14 @@ from sklearn.datasets import make_moons
 
 import keras_lpl
 
-# Okabe and Ito's colours, which colour-blind people can tell apart. Each method keeps its own.
-COLORS = {
-    "cross-entropy": "#0072B2",
-    "class weights": "#E69F00",
-    "focal": "#CC79A7",
-    "logit adjustment": "#D55E00",
-    "LDAM-DRW": "#56B4E9",
-    "LPLLoss(counts)": "#009E73",
-}
-GRAY = "#777777"
+METHODS = (
+    "cross-entropy",
+    "class weights",
+    "focal",
+    "logit adjustment",
+    "LDAM-DRW",
+    "LPLLoss(counts)",
+)
 FREQUENT, RARE = 500, 10  # samples of the two moons
 
 
