@@ -16,6 +16,8 @@ A run that is finished is not repeated.
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 from methods import METHODS
 from reproduction import augmentation, configs, training
 

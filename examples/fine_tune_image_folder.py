@@ -21,6 +21,8 @@ chosen by them. The model is written to `results/fine_tune_image_folder`.
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import measure, write_results

@@ -20,6 +20,8 @@ import json
 import time
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import ShowEpochs, environment, measure

@@ -21,6 +21,8 @@ That needs no TensorFlow, but takes TensorFlow's file functions where TensorFlow
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import digits_network, measure

@@ -14,13 +14,13 @@ except ImportError:  # the tests of `fenced` need no griffe
 # From a prompt to the next blank line; what follows at once after a blank line goes with it.
 DOCTEST = re.compile(r"^>>> .*(?:\n+(?:>>> |\.\.\. ).*|\n[^\n]+)*", re.MULTILINE)
 OPTIONS = re.compile(r" *# doctest: .*$", re.MULTILINE)
-TITLE = re.compile(r"^Example: *(.*)$", re.MULTILINE)
+TITLE = re.compile(r"^Examples?: *(.*)$", re.MULTILINE)
 
 
 def fenced(docstring):
     """The docstring with its doctests in fences, and `Example:` as a title."""
     docstring = DOCTEST.sub(lambda m: f"```pycon\n{OPTIONS.sub('', m[0])}\n```", docstring)
-    return TITLE.sub(lambda m: f"**Example**\n\n{sentence(m[1])}".rstrip() + "\n", docstring)
+    return TITLE.sub(lambda m: f"**Example**\n\n{sentence(m[1])}".rstrip(), docstring)
 
 
 def sentence(text):
