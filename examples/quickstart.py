@@ -18,7 +18,7 @@ import quiet  # noqa: F401, before Keras
 
 import keras
 from common import ShowEpochs, digits_network, measure, write_results
-from methods import METHODS, Training
+from methods import METHODS, Training, named
 from reporting import print_table, progress_bar
 
 import keras_lpl
@@ -110,6 +110,7 @@ def main():
     parser.add_argument(
         "--methods",
         nargs="+",
+        type=named([*METHODS, "all"]),
         choices=[*METHODS, "all"],
         default=DEFAULT_METHODS,
         metavar="METHOD",

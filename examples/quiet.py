@@ -6,7 +6,7 @@ installed, Keras loads it on other backends too, to set its seed. Errors are sho
 
 import contextlib
 import importlib.abc
-import importlib.util
+import importlib.machinery
 import os
 import re
 import sys
@@ -23,8 +23,7 @@ class Quietly(importlib.abc.MetaPathFinder):
         """The usual specification of the module, with another way to run it."""
         if name != "tensorflow":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None:
             load = spec.loader.exec_module
 
