@@ -41,6 +41,11 @@ def test_text_without_doctests_stays():
     assert fenced(text) == text
 
 
+def test_lists_stand_apart():
+    text = "Args:\n    x: One of\n        - a list,\n          long;\n        - a tuple.\n    y: a - b."
+    assert fenced(text) == text.replace("One of\n", "One of\n\n")
+
+
 def docstrings():
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text())):
