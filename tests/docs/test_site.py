@@ -42,7 +42,7 @@ def test_text_without_doctests_stays():
 
 
 def test_lists_stand_apart():
-    text = "Args:\n    x: One of\n        - a list,\n          long;\n        - a tuple.\n    y: a - b."
+    text = "Args:\n    x: One of\n        - a list,\n          or more;\n        - a set.\n    y: -"
     assert fenced(text) == text.replace("One of\n", "One of\n\n")
 
 
