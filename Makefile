@@ -75,7 +75,7 @@ format: $(STAMPS)/venv ## Repair what `lint` finds, as far as ruff can
 
 docs: $(STAMPS)/venv ## Build the site in site/; a broken link is an error
 	$(call install,docs)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html: it needs no server and no network"
 
 clean: ## Remove .venv, caches and builds; results/ stays

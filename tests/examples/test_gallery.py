@@ -10,6 +10,7 @@ from reproduction import pictures
 
 from examples import colors
 from examples.gallery import __main__ as gallery
+from keras_lpl.plots import _series
 
 pytestmark = pytest.mark.on_one_backend
 
@@ -32,6 +33,11 @@ def test_every_picture_is_drawn_in_the_colours_of_its_methods(tmp_path):
             assert shows(file, colors.color_of("LPLLoss(counts)")), file
     assert shows(tmp_path / "margins.png", colors.color_of("cross-entropy"))
     assert not shows(tmp_path / "loss_variation.png", colors.color_of("cross-entropy"))
+
+
+def test_colours_are_those_of_the_package():
+    for method, place in getattr(_series, "PLACES", {}).items():
+        assert colors.color_of(method) == _series.COLORS[place], method
 
 
 def test_an_unknown_picture_is_refused(capsys):
