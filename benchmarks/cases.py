@@ -424,6 +424,11 @@ def memory_of(name, depth=32, classes=100, batch=128):
         else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=loss)
+    return memory_of_steps(model, x, labels)
+
+
+def memory_of_steps(model, x, labels):
+    """As `memory_of`, of a model that is compiled and has not been trained."""
     for step in range(6):
         if step == 2:
             gc.collect()

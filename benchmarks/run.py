@@ -30,6 +30,8 @@ CASES = (
     "first step",
     "memory",
     "step",
+    "meta step",
+    "meta memory",
     "network",
     "pipeline",
 )
@@ -41,6 +43,7 @@ def measure(cases, out):
 
     import cases as all_cases
     import keras
+    import meta
     from common import environment
 
     backend = keras.config.backend()
@@ -54,6 +57,8 @@ def measure(cases, out):
         "first step": all_cases.first_step_case,
         "memory": memory_case,
         "step": all_cases.step_case,
+        "meta step": meta.meta_step_case,
+        "meta memory": meta_memory_case,
         "network": all_cases.network_case,
         "pipeline": all_cases.pipeline_case,
     }
@@ -66,13 +71,7 @@ def measure(cases, out):
 
 def memory_case():
     """Memory of training with each loss, each in a fresh process."""
-    measured = {}
-    for name in ("LPL", "cross-entropy"):
-        code = f"import cases, json; print(json.dumps(cases.memory_of({name!r})))"
-        result = subprocess.run(
-            [sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, check=True
-        )
-        measured[name] = json.loads(result.stdout.splitlines()[-1])
+    measured = _in_processes("cases", ("LPL", "cross-entropy"))
     rows = []
     for what in ("process", "step"):
         of_losses = {name: values[what] for name, values in measured.items()}
@@ -83,6 +82,36 @@ def memory_case():
         else:  # no ratio: TensorFlow keeps most of its memory from step to step
             rows.append({**row, "added_mebibytes": lpl - plain, "ratios": {}})
     return rows
+
+
+def meta_memory_case():
+    """Memory of training steps that look ahead, each method in a fresh process."""
+    import meta
+
+    measured = _in_processes("meta", (*meta.METHODS, meta.PLAIN))
+    of_methods = {name: values["step"] for name, values in measured.items()}
+    plain = of_methods[meta.PLAIN]
+    ratios = {f"{name} / {meta.PLAIN}": of_methods[name] / plain for name in meta.METHODS}
+    row = {"case": "meta memory", "network": "ResNet-32, step", "mebibytes": of_methods}
+    return [{**row, "ratios": ratios}]
+
+
+def _in_processes(module, names):
+    """`memory_of(name)` of a module, each in a process of its own."""
+    measured = {}
+    for name in names:
+        code = f"import {module}, json; print(json.dumps({module}.memory_of({name!r})))"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=HERE,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        measured[name] = json.loads(result.stdout.splitlines()[-1])
+    return measured
 
 
 def rows_of(folder):

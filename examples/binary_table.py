@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from reporting import mean_and_spread, print_rows
 from sklearn.datasets import make_classification
-from sklearn.metrics import f1_score, precision_recall_curve, precision_score, recall_score
+from sklearn.metrics import f1_score, precision_score, recall_score
 from sklearn.model_selection import train_test_split
 
 import keras_lpl
@@ -64,14 +64,6 @@ def scores(labels, logits, threshold=0.0):
     ]
 
 
-def best_threshold(labels, logits):
-    """The logit at which the F1 score is largest."""
-    precision, recall, thresholds = precision_recall_curve(labels, logits)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
-    # Found means above the threshold here, and at or above it there.
-    return np.nextafter(thresholds[f1[:-1].argmax()], -np.inf)
-
-
 def main(arguments=None):
     """Trains, and returns the scores of each run: `{method: (seeds, 3)}`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -99,7 +91,8 @@ def main(arguments=None):
                 x, y, batch_size=64, epochs=options.epochs, class_weight=class_weight, verbose=0
             )
             logits = model.predict(x_test, verbose=0)[:, 0]
-            threshold = best_threshold(y_val, model.predict(x_val, verbose=0)[:, 0])
+            held_out = model.predict(x_val, verbose=0)[:, 0]
+            threshold = keras_lpl.metrics.choose_threshold(y_val, held_out, maximize="f1")
             results.setdefault(name, []).append(scores(y_test, logits))
             chosen = scores(y_test, logits, threshold)
             results.setdefault(f"{name}, threshold chosen", []).append(chosen)

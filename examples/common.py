@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -44,6 +45,29 @@ def measure(logits, labels, class_counts):
     }
 
 
+META_SAMPLES_OF_CLASS = 10
+
+
+def meta_samples(name, class_counts, seed, data_dir=None):
+    """Balanced samples for the methods that learn from some: 10 of each class, as in their papers.
+
+    Images that the long tail has left out, so that these methods see more than the others do; of a
+    class that it has left none out of, some of the training set.
+
+    Args:
+        name: Of the data set, as in `keras_lpl.data.load`.
+        class_counts: Training samples of each class in the long tail.
+        seed: Of the long tail.
+        data_dir: As in `keras_lpl.data.load`.
+    """
+    (x, y), _ = keras_lpl.data.load(name, data_dir=data_dir)
+    used = keras_lpl.data.long_tail_indices(y, class_counts, seed)
+    order = np.concatenate([np.setdiff1d(np.arange(len(y)), used), used])
+    counts = [META_SAMPLES_OF_CLASS] * len(class_counts)
+    picked = order[keras_lpl.data.long_tail_indices(y[order], counts, seed=None)]
+    return x[picked], y[picked]
+
+
 def environment():
     """Versions and hardware, to be written beside every result."""
     versions = {"python": platform.python_version(), "keras_lpl": keras_lpl.__version__}
@@ -83,3 +107,27 @@ class ShowEpochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.advance()
+
+
+class OneLine(keras.callbacks.Callback):
+    """Shows an epoch as one line: loss, accuracy on the validation data, seconds.
+
+    Args:
+        epochs: Of the whole run.
+        every: Show the first epoch, the last, and one of so many between.
+    """
+
+    def __init__(self, epochs, every=1):
+        super().__init__()
+        self.epochs, self.every = epochs, every
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch and (epoch + 1) % self.every and epoch + 1 < self.epochs:
+            return
+        parts = [f"epoch {epoch + 1}/{self.epochs}", f"loss {logs['loss']:.3f}"]
+        if "val_balanced_accuracy" in logs:
+            parts.append(f"balanced accuracy {100 * logs['val_balanced_accuracy']:.1f}")
+        print("  ".join([*parts, f"{time.perf_counter() - self.start:.0f} s"]), flush=True)

@@ -50,6 +50,7 @@ class Method:
         post_hoc: Whether the trained model's logits are adjusted for prediction.
         retrained: `retrained(training)` returns the loss of a new classifier, which is trained in
             the end on features that stay; None to keep the one that was trained with them.
+        meta: Makes what a `keras_lpl.models.MetaModel` learns from a few balanced samples.
     """
 
     loss: Callable
@@ -60,6 +61,25 @@ class Method:
     deferred: bool = False
     post_hoc: bool = False
     retrained: Callable | None = None
+    meta: Callable | None = None
+
+    def model(self, network, meta_data, virtual_learning_rate=None):
+        """The model that trains the network.
+
+        Args:
+            network: A Keras model that ends in logits.
+            meta_data: Returns balanced samples `(x, y)`, if the method wants some.
+            virtual_learning_rate: Of its look ahead, which is gradient descent; None for that of
+                the optimizer.
+        """
+        if self.meta is None:
+            return keras_lpl.LPLModel.from_model(network)
+        return keras_lpl.models.MetaModel.from_model(
+            network,
+            method=self.meta(),
+            meta_data=meta_data(),
+            virtual_learning_rate=virtual_learning_rate,
+        )
 
     def callbacks(self, training):
         """The Keras callbacks it trains with."""
@@ -236,6 +256,13 @@ METHODS = {
     "ISDA diagonal": Method(lambda t: keras_lpl.ISDALoss(covariance="diagonal")),
     "LA+ISDA": Method(composed(_la, _isda)),
     "ISDA+LPL": Method(composed(_isda, _lpl)),
+    "MetaSAug": Method(
+        lambda t: keras_lpl.ISDALoss(reduction="mean_with_sample_weight"),
+        deferred=True,
+        meta=keras_lpl.models.MetaSAug,
+    ),
+    "Meta-Weight-Net": Method(crossentropy, meta=keras_lpl.models.MetaWeightNet),
+    "learning to reweight": Method(crossentropy, meta=keras_lpl.models.LearningToReweight),
     "Seesaw": Method(lambda t: keras_lpl.SeesawLoss()),
     "class-balanced": Method(_class_balanced("crossentropy")),
     "class-balanced focal": Method(_class_balanced("focal")),

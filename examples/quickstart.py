@@ -11,13 +11,14 @@ images of every digit. Ends in a table and two pictures; everything is written t
 """
 
 import argparse
+import functools
 import time
 from pathlib import Path
 
 import quiet  # noqa: F401, before Keras
 
 import keras
-from common import ShowEpochs, digits_network, measure, write_results
+from common import ShowEpochs, digits_network, measure, meta_samples, write_results
 from methods import METHODS, Training, named
 from reporting import print_table, progress_bar
 
@@ -41,7 +42,9 @@ def run(name, seed, epochs, advance):
     steps = epochs * -(-len(x_train) // BATCH_SIZE)
     method, training = METHODS[name], Training(class_counts, epochs, steps, LPL)
     keras.utils.set_random_seed(seed)
-    model = keras_lpl.LPLModel.from_model(digits_network(method.head))
+    meta_data = functools.partial(meta_samples, "digits", class_counts, seed)
+    network = digits_network(method.head)
+    model = method.model(network, meta_data, virtual_learning_rate=0.1)  # Adam's is of another kind
     model.compile(keras.optimizers.Adam(1e-3), loss=method.loss(training))
 
     callbacks = [ShowEpochs(advance), *method.callbacks(training)]

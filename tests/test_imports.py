@@ -46,6 +46,7 @@ NAMES_FRAMEWORK = {
     "engines/tensorflow.py",
     "engines/torch.py",
     "engines/_torch_ascent.py",
+    "engines/_torch_look_ahead.py",
     "data/tf_data.py",
     "data/counts.py",
     "data/sources.py",

@@ -13,7 +13,7 @@ import quiet  # noqa: F401, before Keras
 
 import keras
 import numpy as np
-from common import environment, measure
+from common import environment, measure, meta_samples
 from methods import METHODS, Training
 from reporting import write_json
 
@@ -51,7 +51,15 @@ def run(config, out, data_dir=None, report=None, waits=None):
 def train(config, folder, data_dir, report):
     """Trains from what is in the folder on, and returns the result."""
     (x_train, y_train), (x_test, y_test), class_counts = load(config["data"], data_dir)
-    model, state = resume_or_build(config, folder, class_counts, x_train.shape[1:])
+
+    def meta_data():
+        """Normalised as the pipeline does, and not augmented."""
+        data = config["data"]
+        x, y = meta_samples(data["name"], class_counts, data.get("seed", 0), data_dir)
+        mean, std = keras_lpl.data.channel_statistics(x_train)
+        return (x - mean) / std, y
+
+    model, state = resume_or_build(config, folder, class_counts, x_train.shape[1:], meta_data)
     method, training = METHODS[config["method"]], config["training"]
 
     train, test = augmentation.pipelines(
@@ -121,8 +129,15 @@ def load(data, data_dir=None):
     return (x_train, y_train), test, keras_lpl.data.class_counts(y_train)
 
 
-def build(config, class_counts, input_shape):
-    """The network of a run, ready to train."""
+def build(config, class_counts, input_shape, meta_data=None):
+    """The network of a run, ready to train.
+
+    Args:
+        config: The description.
+        class_counts: Training samples of each class.
+        input_shape: Of one image.
+        meta_data: Returns balanced samples, for the methods that learn from some.
+    """
     method, training = METHODS[config["method"]], config["training"]
     keras.utils.set_random_seed(config["seed"])
     keras.config.set_dtype_policy(training.get("precision", "float32"))
@@ -143,7 +158,7 @@ def build(config, class_counts, input_shape):
         head=head,
         **arguments,
     )
-    model = keras_lpl.LPLModel.from_model(network)
+    model = method.model(network, meta_data)
     model.compile(
         keras.optimizers.SGD(
             training["learning_rate"], momentum=0.9, nesterov=training.get("nesterov", False)
@@ -182,13 +197,13 @@ def learning_rate(epoch, training):
     return rate * training["factors"][passed - 1] if passed else rate
 
 
-def resume_or_build(config, folder, class_counts, input_shape):
+def resume_or_build(config, folder, class_counts, input_shape, meta_data):
     """The model and state of a run that was stopped, or of a new one."""
     state_file = folder / "state.json"
     if state_file.exists():
         state = json.loads(state_file.read_text())
         return keras.saving.load_model(folder / state["model"]), state
-    return build(config, class_counts, input_shape), {"epochs_done": 0, "curve": []}
+    return build(config, class_counts, input_shape, meta_data), {"epochs_done": 0, "curve": []}
 
 
 class SaveEachEpoch(keras.callbacks.Callback):

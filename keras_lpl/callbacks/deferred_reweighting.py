@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from keras_lpl.core import checks
+from keras_lpl.core.advice import warn_of_two_corrections
 from keras_lpl.core.typing import Counts
 from keras_lpl.methods.class_balanced import class_balanced_weights
-from keras_lpl.models.before_training import warn_of_two_corrections
 from keras_lpl.models.lpl_model import LPLModel
 
 

@@ -27,6 +27,8 @@ class Context:
             for a class that never occurred.
         kernel: `(features, classes)`, the kernel of the model's last layer. Gradients flow.
         progress: Scalar in [0, 1], the share of training that is done.
+        covariance_shift: What `MetaSAug` adds to the covariances of ISDA, in their shape. Gradients
+            flow.
         statistics: Running statistics that the loss and its perturbations created, by name.
     """
 
@@ -35,6 +37,7 @@ class Context:
     confidence_weight: Tensor = None
     kernel: Tensor = None
     progress: Tensor = None
+    covariance_shift: Tensor = None
     statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def replace(self, **changes: Any) -> "Context":

@@ -1,7 +1,6 @@
 """Base of all losses: reads labels and weights, asks for context, and is plain in evaluation."""
 
 import contextvars
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_lpl import engines
-from keras_lpl.core import checks
+from keras_lpl.core import advice, checks
 from keras_lpl.core.context import Context, Scope, current_scope
 from keras_lpl.core.crossentropy import crossentropy
 from keras_lpl.core.numerics import LARGEST
@@ -90,7 +89,7 @@ class ClassificationLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.from_logits = checks.boolean(from_logits, "from_logits")
         self.multi_label = checks.boolean(multi_label, "multi_label")
-        self._is_output_known = False
+        self._is_output_known = self._is_weight_known = False
         self.ignore_class = None
         if ignore_class is not None:
             self.ignore_class = checks.integer(ignore_class, "ignore_class", minimum=-(2**31))
@@ -123,8 +122,8 @@ class ClassificationLoss(keras.losses.Loss):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         _check_not_empty(y_pred)
-        self._warn_of_probabilities(y_pred)
         scope = current_scope(y_pred)
+        self._look_at_the_model(y_pred, sample_weight, scope)
         samples = self.read(y_true, y_pred, sample_weight, scope)
         leading = tuple(y_pred.shape)[:-1]
         weight = spread_weight(sample_weight, leading, samples.shape, self.dtype)
@@ -184,23 +183,23 @@ class ClassificationLoss(keras.losses.Loss):
             dtype=self.dtype,
         )
 
-    def _warn_of_probabilities(self, y_pred):
-        """Warns once of a softmax or sigmoid before a loss of logits, which trains badly."""
-        if self._is_output_known:
-            return
-        if not self.from_logits:
-            self._is_output_known = self._check_probabilities(y_pred)
-            return
-        found = find_probabilities(y_pred)
+    def _look_at_the_model(self, y_pred, sample_weight, scope):
+        """Warns once of a softmax before a loss of logits, and of class weights beside it."""
         # Values are looked at once: a copy to the host in every step would cost more than it helps.
-        self._is_output_known = found is not None
-        if found:
-            warnings.warn(
-                f"`{type(self).__name__}` takes logits, and the model's output is probabilities. "
-                "Take the softmax or sigmoid off the last layer, which is better, or pass "
-                "`from_logits=False` to the loss.",
-                stacklevel=3,
-            )
+        if not self._is_output_known and not self.from_logits:
+            self._is_output_known = self._check_probabilities(y_pred)
+        elif not self._is_output_known:
+            found = find_probabilities(y_pred)
+            if found is None:  # compiled, on JAX
+                found = advice.ends_in_probabilities(advice.training_call()[0])
+            self._is_output_known = found is not None
+            if found:
+                advice.warn_of_probabilities(self)
+        # An `LPLModel` looks at class weights itself.
+        if sample_weight is not None and not self._is_weight_known and type(scope) is Scope:
+            self._is_weight_known = True
+            if advice.training_call()[1] is not None:
+                advice.warn_of_two_corrections(self, "`class_weight`", stacklevel=4)
 
     def _check_probabilities(self, y_pred):
         """Refuses logits where probabilities are meant; False if values cannot be seen."""

@@ -1,9 +1,8 @@
 """Long-tailed training data: counts, subsamples, samplers, sources and an input pipeline.
 
 Importing this package loads nothing but NumPy and Keras. The functions that need another package
-import it: scikit-learn for `load("digits")`, Pillow for `load` of an image folder, TensorFlow for
-`pipeline`, and TensorFlow Datasets, where it is installed, for `load("cifar10")`.
-`pip install "keras-lpl[data]"` brings all of them.
+import it: Pillow for `load` of an image folder, TensorFlow for `pipeline`, and TensorFlow Datasets,
+where it is installed, for `load("cifar10")`. `pip install "keras-lpl[data]"` brings all of them.
 """
 
 from keras_lpl.data.array_dataset import ArrayDataset

@@ -8,8 +8,8 @@ def import_optional(module: str, package: str, purpose: str) -> ModuleType:
     """Imports `module`, or says how to install it.
 
     Args:
-        module: Dotted name to import, e.g. `"sklearn.datasets"`.
-        package: Name of the distribution, e.g. `"scikit-learn"`.
+        module: Dotted name to import, e.g. `"PIL.Image"`.
+        package: Name of the distribution, e.g. `"pillow"`.
         purpose: What needs it, the subject of the error's sentence.
 
     Returns:

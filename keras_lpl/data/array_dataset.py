@@ -162,7 +162,7 @@ class ArrayDataset(keras.utils.PyDataset):
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         self.on_epoch_begin()
-        return super().__iter__()
+        return (self[batch] for batch in range(len(self)))  # `PyDataset` has none before Keras 3.11
 
     def on_epoch_begin(self) -> None:
         reading = reading_of(self)

@@ -13,6 +13,10 @@
     normal             random numbers that a seed and a step determine
     batch_norm         batch normalisation of images in one kernel, where there is one
     num_replicas       how many replicas train in step; `gather_rows` of all of them
+    look_ahead         gradients of a loss that was improved by looking one step ahead
+    gradients_of       gradients of a scalar function of many tensors
+    apply_gradients    one step of an optimizer
+    run_train_step     a training step that assigns variables, as Keras calls it
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
 
 Everything else in this package is written in `keras.ops`. No other module names a framework or
@@ -30,6 +34,7 @@ if _backend == "jax":
         REPLICAS_SUM_GRADIENTS,
         add_product,
         add_to_rows,
+        apply_gradients,
         batch_norm,
         compiled,
         compiled_value_and_gradient,
@@ -37,9 +42,12 @@ if _backend == "jax":
         compiles,
         concrete,
         gather_rows,
+        gradients_of,
+        look_ahead,
         normal,
         num_replicas,
         own_entries,
+        run_train_step,
         shift_of_classes,
         stack_rows,
         step_of_groups,
@@ -56,6 +64,7 @@ elif _backend == "tensorflow":
         REPLICAS_SUM_GRADIENTS,
         add_product,
         add_to_rows,
+        apply_gradients,
         batch_norm,
         compiled,
         compiled_value_and_gradient,
@@ -63,9 +72,12 @@ elif _backend == "tensorflow":
         compiles,
         concrete,
         gather_rows,
+        gradients_of,
+        look_ahead,
         normal,
         num_replicas,
         own_entries,
+        run_train_step,
         shift_of_classes,
         stack_rows,
         step_of_groups,
@@ -82,6 +94,7 @@ elif _backend == "torch":
         REPLICAS_SUM_GRADIENTS,
         add_product,
         add_to_rows,
+        apply_gradients,
         batch_norm,
         compiled,
         compiled_value_and_gradient,
@@ -89,9 +102,12 @@ elif _backend == "torch":
         compiles,
         concrete,
         gather_rows,
+        gradients_of,
+        look_ahead,
         normal,
         num_replicas,
         own_entries,
+        run_train_step,
         shift_of_classes,
         stack_rows,
         step_of_groups,
@@ -113,6 +129,7 @@ __all__ = [
     "REPLICAS_SUM_GRADIENTS",
     "add_product",
     "add_to_rows",
+    "apply_gradients",
     "batch_norm",
     "compiled",
     "compiled_value_and_gradient",
@@ -120,9 +137,12 @@ __all__ = [
     "compiles",
     "concrete",
     "gather_rows",
+    "gradients_of",
+    "look_ahead",
     "normal",
     "num_replicas",
     "own_entries",
+    "run_train_step",
     "shift_of_classes",
     "stack_rows",
     "step_of_groups",

@@ -173,3 +173,90 @@ def compiled_value_and_gradient(
         return np.asarray(value), np.asarray(gradient)
 
     return call
+
+
+def gradients_of(fn: Callable[..., Tensor], tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Value of the scalar function `fn` of a list of tensors, and its gradients, as tensors."""
+    return jax.value_and_grad(fn)(tensors)
+
+
+def look_ahead(
+    forward: Callable[..., Any],
+    virtual_loss: Callable[..., Tensor],
+    loss: Callable[..., tuple[Tensor, Any]],
+    weights: list[Tensor],
+    learnt: list[Tensor],
+    improve: Callable[..., list[Tensor]],
+) -> tuple[Any, list[Tensor], list[Tensor]]:
+    """Gradients of a loss whose other arguments were improved by looking one step ahead.
+
+    One forward pass serves both losses. With `g = d virtual_loss / d weights`, the gradient of
+    `g . direction` with respect to `learnt` is the product of the mixed second derivative with a
+    vector: as `g` is differentiated once, in reverse, it costs no more than another backward pass,
+    and no second-order graph of the network is built.
+
+    Args:
+        forward: `forward(weights)` returns what both losses read.
+        virtual_loss: `virtual_loss(weights, outputs, learnt)` returns a scalar.
+        loss: `loss(weights, outputs, learnt)` returns a scalar and anything else.
+        weights: Values of the trainable variables.
+        learnt: What is improved.
+        improve: `improve(gradients, push)` returns the new `learnt`, given `g` and a function
+            `push(directions)` that returns the gradients of `g . directions` by `learnt`.
+
+    Returns:
+        `(rest, gradients, learnt)`: what else `loss` returned, its gradients by `weights`, and the
+        new `learnt`.
+    """
+
+    def gradients_at(learnt):
+        return jax.grad(lambda weights: virtual_loss(weights, forward(weights), learnt))(weights)
+
+    # The forward pass is written twice, and compiled once: XLA sees that both are the same.
+    gradients, pull = jax.vjp(gradients_at, learnt)
+    learnt = improve(gradients, lambda directions: pull(directions)[0])
+
+    def loss_at(weights):
+        return loss(weights, forward(weights), learnt)
+
+    (_, rest), gradients = jax.value_and_grad(loss_at, has_aux=True)(weights)
+    return rest, gradients, learnt
+
+
+def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any]) -> None:
+    """One step of an optimizer that is built, also where values are those of a scope."""
+    slots = optimizer.variables
+    values, slot_values = optimizer.stateless_apply(
+        [slot.value for slot in slots], gradients, [variable.value for variable in variables]
+    )
+    for variable, value in zip([*variables, *slots], [*values, *slot_values], strict=True):
+        variable.assign(value)
+
+
+def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
+    """Runs a training step that reads and assigns variables, as Keras calls it on JAX.
+
+    Args:
+        model: The model.
+        step: `step(data)` returns the logs.
+        *args: What Keras passes: on JAX `(state, data)`, the values of the model's variables and
+            one batch; else `(data,)`.
+
+    Returns:
+        What Keras takes: on JAX `(logs, state)`, else the logs.
+    """
+    state, data = args
+    groups = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    mapping = [
+        pair
+        for variables, values in zip(groups, state, strict=True)
+        for pair in zip(variables, values, strict=True)
+    ]
+    with keras.StatelessScope(state_mapping=mapping) as scope:
+        logs = step(data)
+    return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)

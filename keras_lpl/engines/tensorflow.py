@@ -227,3 +227,64 @@ def compiled_value_and_gradient(
     """Compiled function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
     fast = tf.function(lambda x: _value_and_gradient(fn, x), jit_compile=True)
     return lambda x: tuple(part.numpy() for part in fast(tf.convert_to_tensor(x)))
+
+
+def gradients_of(fn: Callable[..., Tensor], tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Value of the scalar function `fn` of a list of tensors, and its gradients, as tensors."""
+    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(tensors)
+        value = fn(tensors)
+    return value, _dense_gradients(tape, value, tensors)
+
+
+def _dense_gradients(tape, value, tensors):
+    """Gradients as tensors: those of gathered rows are not, and 0 where nothing flows."""
+    gradients = tape.gradient(value, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def look_ahead(
+    forward: Callable[..., Any],
+    virtual_loss: Callable[..., Tensor],
+    loss: Callable[..., tuple[Tensor, Any]],
+    weights: list[Tensor],
+    learnt: list[Tensor],
+    improve: Callable[..., list[Tensor]],
+) -> tuple[Any, list[Tensor], list[Tensor]]:
+    """Gradients of a loss that looks ahead; see `keras_lpl.engines.jax.look_ahead`."""
+    # Variables are assigned to on the way; their values now are meant.
+    weights = [tf.convert_to_tensor(value) for value in weights]
+    learnt = [tf.convert_to_tensor(value) for value in learnt]
+    tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
+    with tape:
+        tape.watch(weights)
+        outputs = forward(weights)
+    with tf.GradientTape(watch_accessed_variables=False) as outer:
+        outer.watch(learnt)
+        with tape:
+            value = virtual_loss(weights, outputs, learnt)
+        gradients = _dense_gradients(tape, value, weights)
+
+    def push(directions):
+        return outer.gradient(
+            gradients,
+            learnt,
+            output_gradients=directions,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+
+    learnt = improve(gradients, push)
+    with tape:
+        value, rest = loss(weights, outputs, learnt)
+    return rest, _dense_gradients(tape, value, weights), learnt
+
+
+def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any]) -> None:
+    """One step of an optimizer."""
+    optimizer.apply(gradients, variables)
+
+
+def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
+    """Runs a training step; see `keras_lpl.engines.jax.run_train_step`."""
+    return step(*args)

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._torch_ascent import shift_of_classes, step_of_groups  # noqa: F401
+from keras_lpl.engines._torch_look_ahead import LinearGradients
 
 COMPUTES_CHANNELS_FIRST = True
 INDEX_DTYPE = "int64"  # what its operations take
@@ -179,3 +180,66 @@ def compiled_value_and_gradient(
 ) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     """Function of `x` that returns value and gradient of `fn`, as NumPy arrays."""
     return lambda x: value_and_gradient(fn, x)
+
+
+def gradients_of(fn: Callable[..., Tensor], tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Value of the scalar function `fn` of a list of tensors, and its gradients, as tensors."""
+    tensors = _leaves(tensors)
+    with torch.enable_grad():
+        value = fn(tensors)
+        return value.detach(), _gradients(value, tensors)
+
+
+def _leaves(tensors):
+    return [tensor.detach().requires_grad_(True) for tensor in tensors]
+
+
+def _gradients(value, tensors, **keywords):
+    """Gradients, and 0 where nothing flows."""
+    if not any(part.requires_grad for part in ([value] if torch.is_tensor(value) else value)):
+        return [torch.zeros_like(tensor) for tensor in tensors]
+    return torch.autograd.grad(
+        value, tensors, allow_unused=True, materialize_grads=True, **keywords
+    )
+
+
+@torch.compiler.disable  # it cannot trace gradients of gradients
+def look_ahead(
+    forward: Callable[..., Any],
+    virtual_loss: Callable[..., Tensor],
+    loss: Callable[..., tuple[Tensor, Any]],
+    weights: list[Tensor],
+    learnt: list[Tensor],
+    improve: Callable[..., list[Tensor]],
+) -> tuple[Any, list[Tensor], list[Tensor]]:
+    """Gradients of a loss that looks ahead; see `keras_lpl.engines.jax.look_ahead`."""
+    weights, learnt = _leaves(weights), _leaves(learnt)
+    with LinearGradients():
+        outputs = forward(weights)
+    improved = _improved(virtual_loss(weights, outputs, learnt), weights, learnt, improve)
+    value, rest = loss(weights, outputs, [tensor.detach() for tensor in improved])
+    return rest, list(_gradients(value, weights)), improved
+
+
+def _improved(value, weights, learnt, improve):
+    """Calls `improve`. The graph of the gradients is gone when it returns."""
+    gradients = _gradients(value, weights, create_graph=True)
+
+    def push(directions):
+        pairs = zip(gradients, directions, strict=True)
+        flowing = [pair for pair in pairs if pair[0].requires_grad]
+        targets, vectors = zip(*flowing, strict=True)
+        return _gradients(targets, learnt, grad_outputs=vectors)
+
+    return improve([gradient.detach() for gradient in gradients], push)
+
+
+@torch.no_grad()
+def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any]) -> None:
+    """One step of an optimizer."""
+    optimizer.apply(list(gradients), variables)
+
+
+def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
+    """Runs a training step; see `keras_lpl.engines.jax.run_train_step`."""
+    return step(*args)

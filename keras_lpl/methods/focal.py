@@ -60,8 +60,9 @@ class FocalLoss(ClassificationLoss):
     """Focal loss: `-(1 - p_y)^gamma log p_y`, with the softmax probability `p_y` of the true class.
 
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017. The better a sample is
-    classified, the less it counts. It knows nothing of class frequencies; see
-    `keras_lpl.ClassBalancedLoss` for both.
+    classified, the less it counts. It knows nothing of class frequencies. There is no `alpha`, a
+    weight of the class: pass `class_weight` to `fit`, or take
+    `keras_lpl.ClassBalancedLoss(counts, base="focal")`, for both.
 
     All of it is computed in log space: a sample that is wrong by any margin has the gradient it
     has under cross-entropy, and one that is right by any margin has a finite one, for `gamma`

@@ -1,10 +1,12 @@
 """Hits and samples of each class: the state that the metrics here share."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_lpl.core import checks
 from keras_lpl.core.outputs import form_of, read_output
 from keras_lpl.core.typing import Tensor
 
@@ -15,7 +17,12 @@ class ClassRecall(keras.metrics.Metric):
     A subclass says in `result` what becomes of `_recall()`. Without a shape, the variables are made
     when the first predictions show the number of classes; Keras then shows some before it compiles
     anything.
+
+    Attributes:
+        of_predicted: True to count by the class predicted: the shares are then precisions.
     """
+
+    of_predicted = False
 
     def __init__(
         self,
@@ -80,9 +87,10 @@ class ClassRecall(keras.metrics.Metric):
             labels = ops.cast(ops.argmax(labels, axis=-1), "int32")
         predicted = ops.cast(ops.argmax(samples.logits, axis=-1), "int32")
         hit = ops.cast(ops.equal(predicted, labels), "float32")
-        weight = ops.where(samples.is_bad, float("nan"), ops.cast(samples.weight, "float32"))
+        weight = ops.where(samples.is_bad, math.nan, ops.cast(samples.weight, "float32"))
         # Not a segment sum: Keras builds metrics on shapes alone, where PyTorch has none.
-        member = ops.one_hot(labels, samples.num_classes, dtype="float32") * weight[:, None]
+        counted = predicted if self.of_predicted else labels
+        member = ops.one_hot(counted, samples.num_classes, dtype="float32") * weight[:, None]
         both = ops.stack([hit[:, None] * member, member])
         both = ops.sum(ops.reshape(both, (2, -1, *form.shape_by_class)), axis=1)
         self._hits.assign(self._hits + both[0])
@@ -102,6 +110,29 @@ class ClassRecall(keras.metrics.Metric):
             "multi_label": self.multi_label,
             "ignore_class": self.ignore_class,
         }
+
+
+class OfAllClasses(ClassRecall):
+    """Base class of metrics of all classes, whose number may be left out."""
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        from_logits: bool = True,
+        multi_label: bool = False,
+        ignore_class: int | None = None,
+    ) -> None:
+        if num_classes is not None:
+            num_classes = checks.integer(num_classes, "num_classes", minimum=2)
+        self.num_classes = num_classes
+        shape = None if num_classes is None or multi_label else (num_classes,)
+        super().__init__(shape, from_logits, multi_label, ignore_class, name=name, dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor's arguments."""
+        return {**super().get_config(), "num_classes": self.num_classes}
 
 
 def _of(shape):

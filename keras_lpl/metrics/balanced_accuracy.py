@@ -4,14 +4,13 @@ from typing import Any
 
 from keras import ops
 
-from keras_lpl.core import checks
 from keras_lpl.core.registry import register
 from keras_lpl.core.typing import Tensor
-from keras_lpl.metrics._class_recall import ClassRecall
+from keras_lpl.metrics._class_recall import OfAllClasses
 
 
 @register
-class BalancedAccuracy(ClassRecall):
+class BalancedAccuracy(OfAllClasses):
     """Mean, over the classes that occur, of the share of their samples classified correctly.
 
         balanced accuracy = mean over c with n_c > 0 of (hits_c / n_c)
@@ -60,11 +59,7 @@ class BalancedAccuracy(ClassRecall):
         multi_label: bool = False,
         ignore_class: int | None = None,
     ) -> None:
-        if num_classes is not None:
-            num_classes = checks.integer(num_classes, "num_classes", minimum=2)
-        self.num_classes = num_classes
-        shape = None if num_classes is None or multi_label else (num_classes,)
-        super().__init__(shape, from_logits, multi_label, ignore_class, name=name, dtype=dtype)
+        super().__init__(num_classes, name, dtype, from_logits, multi_label, ignore_class)
 
     def result(self) -> Tensor:
         """Balanced accuracy of the samples since the last reset."""
@@ -73,7 +68,3 @@ class BalancedAccuracy(ClassRecall):
         recall, seen = self._recall()
         mean = ops.sum(recall * seen) / ops.maximum(ops.sum(seen), 1.0)
         return ops.cast(mean, self.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor's arguments."""
-        return {**super().get_config(), "num_classes": self.num_classes}

@@ -1,12 +1,12 @@
 """Checks of what a user passes to `fit`: compiled code cannot raise when it gets to see it."""
 
-import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_lpl import engines
+from keras_lpl.core.advice import warn_of_two_corrections
 from keras_lpl.core.labels import to_numbers
 from keras_lpl.core.masks import mask_of
 from keras_lpl.core.outputs import form_of, read_labels
@@ -31,9 +31,7 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
                 f"Received: {name} of shape {shape}"
             )
     if arguments.get("class_weight") is not None:
-        _check_class_weight(plan)
-        for each in plan.outputs:
-            warn_of_two_corrections(each.loss, "`class_weight`", stacklevel=5)
+        check_class_weight(plan)
     y = arguments.get("y")
     if y is None or arguments.get("sample_weight") is not None:
         return  # a row of weight 0 may have any label
@@ -66,8 +64,14 @@ def _check_labels(y, plan):
         )
 
 
-def _check_class_weight(plan):
+def check_class_weight(plan: Plan) -> None:
+    """Checks that `class_weight` goes with every output.
+
+    Raises:
+        ValueError: if Keras would apply the weights to other classes than meant.
+    """
     for each in plan.outputs:
+        warn_of_two_corrections(each.loss, "`class_weight`", stacklevel=6)
         several = each.loss is not None and each.loss.multi_label
         if several or len(each.output.tensor.shape) > 2:
             raise ValueError(
@@ -78,14 +82,3 @@ def _check_class_weight(plan):
                 f"(class_counts)`. Received: class_weight for the output {each.output.name!r} of "
                 f"shape {tuple(each.output.tensor.shape)}"
             )
-
-
-def warn_of_two_corrections(loss: Any, what: str, stacklevel: int = 3) -> None:
-    """Warns where class weights come on top of a loss that corrects for the counts already."""
-    if getattr(loss, "corrects_prior", False):
-        warnings.warn(
-            f"`{type(loss).__name__}` corrects for the class counts already. With {what} as well, "
-            f"rare classes will be predicted too often. Leave {what} out, or take a loss without "
-            "counts.",
-            stacklevel=stacklevel,
-        )

@@ -28,14 +28,15 @@ from keras import ops
 
 from keras_lpl.core import checks
 from keras_lpl.core.context import Scope, scopes
+from keras_lpl.core.last_layer import output_layer
 from keras_lpl.core.loss import ClassificationLoss
 from keras_lpl.core.outputs import form_of
 from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.core.registry import register
 from keras_lpl.core.statistics import ClassWeight, RunningClassConfidence, TrainingProgress
 from keras_lpl.core.typing import Tensor
-from keras_lpl.models.before_training import check_fit
-from keras_lpl.models.head import check_logits, find_head, output_layer, symbolic_tensors
+from keras_lpl.models.before_training import check_class_weight, check_fit
+from keras_lpl.models.head import check_logits, find_head, symbolic_tensors
 from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of, part_of
 from keras_lpl.models.progress import ProgressCallback
 from keras_lpl.models.reweighting import ClassReweighting
@@ -108,6 +109,10 @@ class LPLModel(ClassReweighting, keras.Model):
             )
         super().__init__(*args, **kwargs)
         self.statistics = Statistics(self._seeds, name="statistics")
+        if all(layer is not self.statistics for layer in self._layers):
+            # Before Keras 3.14, a functional model tracks no layer that is added later, and JAX
+            # would lose the state.
+            self._layers = [*self._layers, self.statistics]
         self.reweighted_outputs: frozenset[str] = frozenset()
         self._has_progress = False
         plans = []
@@ -280,6 +285,8 @@ class LPLModel(ClassReweighting, keras.Model):
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch, as `keras.Model.train_on_batch`."""
+        if kwargs.get("class_weight", args[3] if len(args) > 3 else None) is not None:
+            check_class_weight(self._plan)
         if self._plan.reads_progress and not self._has_progress:
             self._has_progress = True  # told once
             names = [type(p.loss).__name__ for p in self._plan.outputs if "progress" in p.needs]
@@ -304,6 +311,10 @@ class LPLModel(ClassReweighting, keras.Model):
                 f"Save it as '{path.with_suffix('.keras').name}'. Received: filepath='{path}'"
             )
         super().save(filepath, *args, **kwargs)
+
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Exports the model for inference, as `keras.Model.export`, without running statistics."""
+        return keras.Model(*symbolic_tensors(self), name=self.name).export(*args, **kwargs)
 
     def set_progress(self, progress: float) -> None:
         """Sets the share of training that is done, for losses with a schedule.
@@ -375,7 +386,7 @@ class LPLModel(ClassReweighting, keras.Model):
         """The loss: the compiled one in training, plain cross-entropy in evaluation."""
         features = (_step.get() or {}) if training else {}
         if not keras.tree.is_nested(y_pred):  # labels and weights named in a dict all the same
-            y, sample_weight = _only_leaf(y), _only_leaf(sample_weight)
+            y, sample_weight = only_leaf(y), only_leaf(sample_weight)
         flat = keras.tree.flatten(y_pred)
         of_outputs: dict[int | None, Scope] = {}
         for plan in self._plan.outputs:
@@ -499,7 +510,7 @@ def _inside_step(train_step):
     return inside
 
 
-def _only_leaf(value):
+def only_leaf(value: Any) -> Any:
     """The one tensor of a list or a dict of one; anything else as it is."""
     flat = keras.tree.flatten(value) if isinstance(value, (dict, list, tuple)) else []
     return flat[0] if len(flat) == 1 else value

@@ -1,7 +1,9 @@
 """State of an `LPLModel`: its running statistics, and each loss's access to them in a step."""
 
+import contextlib
+import contextvars
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -12,6 +14,21 @@ from keras_lpl.core.context import Context, Scope
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 from keras_lpl.models.plan import OutputPlan
+
+# Changes the context of a step, for models that learn a part of it.
+_adapt: contextvars.ContextVar[Callable[[Context], Context] | None] = contextvars.ContextVar(
+    "keras_lpl_adapt", default=None
+)
+
+
+@contextlib.contextmanager
+def adapted_context(adapt: Callable[[Context], Context]) -> Iterator[None]:
+    """Changes the context of the losses that are computed inside the `with` block."""
+    token = _adapt.set(adapt)
+    try:
+        yield
+    finally:
+        _adapt.reset(token)
 
 
 class OutputScope(Scope):
@@ -51,7 +68,7 @@ class OutputScope(Scope):
         confidence = statistics.get(plan.confidence)
         progress = statistics.get("progress") if "progress" in plan.needs else None
         reads_confidence = "confidence" in plan.needs
-        return Context(
+        context = Context(
             confidence=confidence.confidence if reads_confidence else None,
             confidence_weight=(
                 ops.convert_to_tensor(confidence.weight) if reads_confidence else None
@@ -60,6 +77,8 @@ class OutputScope(Scope):
             progress=None if progress is None else ops.convert_to_tensor(progress.value),
             statistics={name: statistics.get(full) for name, full in plan.statistics.items()},
         )
+        adapt = _adapt.get()
+        return context if adapt is None else adapt(context)
 
 
 class Statistics(keras.layers.Layer):
@@ -98,7 +117,7 @@ class Statistics(keras.layers.Layer):
             store["seeds"] = np.stack(seeds).astype("int64")
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads random states; warns of statistics in the file that this model does not have."""
+        """Loads random states; warns of statistics that only the file has, or only the model."""
         keys = list(store.keys())
         if "seeds" in keys:
             saved_seeds, seeds = np.asarray(store["seeds"]), self._seeds()
@@ -115,6 +134,13 @@ class Statistics(keras.layers.Layer):
                 "it is not compiled with, and are lost. Load the model with its compiled loss "
                 "(`keras.saving.load_model(path)`), or compile it before `load_weights`. "
                 f"Received: {', '.join(lost)}",
+                stacklevel=2,
+            )
+        new = sorted(set(self._names) - set(saved))
+        if new:
+            warnings.warn(
+                "The file has no running statistics of some that this model's loss reads; they "
+                f"start anew. Received: {', '.join(new)}",
                 stacklevel=2,
             )
 

@@ -28,7 +28,8 @@ class BatchNormalization(layers.BatchNormalization):
         is_plain = (
             training and self.trainable and mask is None and self.scale and self.center
             # What Keras does besides is left to Keras.
-            and not self.renorm and not self.synchronized
+            and not getattr(self, "renorm", False)  # not in every Keras 3
+            and not self.synchronized
             and len(inputs.shape) == 4 and self.axis in (-1, 3)
         )  # fmt: skip
         dtype = keras.backend.standardize_dtype(inputs.dtype)

@@ -1,6 +1,7 @@
 """Values per class and method, drawn in order of frequency: shared by all pictures."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 # disappears on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+# Methods that many pictures show, each with its place in `COLORS`: the same in all of them.
+PLACES = {
+    "cross-entropy": 6,
+    "class weights": 4,
+    "logit adjustment": 1,
+    "LA": 1,
+    "LPL": 2,
+    "LA+LPL": 0,
+    "LPLLoss(counts)": 0,
+    "LPL, one step": 0,
+    "focal": 3,
+    "LDAM-DRW": 5,
+}
 FEW_CLASSES = 20  # up to here, every class gets a label
 MAX_BARS = 60  # more bars than this are too thin to compare
 
@@ -45,6 +59,11 @@ class Series:
 
 def new_axes(num_classes: int) -> "Axes":
     """Axes of a new figure that pyplot knows nothing of."""
+    return axes_of_size((9 if num_classes > FEW_CLASSES else 7, 4))
+
+
+def axes_of_size(size: tuple[float, float]) -> "Axes":
+    """Axes of a new figure of a size in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -52,8 +71,18 @@ def new_axes(num_classes: int) -> "Axes":
             "`keras_lpl.plots` needs Matplotlib, which is not installed. Install it with "
             "`pip install matplotlib` or `pip install keras-lpl[examples]`."
         ) from error
-    figure = Figure(figsize=(9 if num_classes > FEW_CLASSES else 7, 4), layout="constrained")
-    return figure.subplots()
+    return Figure(figsize=size, layout="constrained").subplots()
+
+
+def places(names: Sequence[str]) -> dict[str, int]:
+    """Places of the methods in `COLORS`, and beyond: known ones have their own, others the rest."""
+    found: dict[str, int] = {}
+    for name in names:
+        place = PLACES.get(name)
+        if place is not None and place not in found.values():
+            found[name] = place
+    free = (place for place in itertools.count() if place not in set(found.values()))
+    return {name: found[name] if name in found else next(free) for name in names}
 
 
 def prepare(
@@ -105,11 +134,12 @@ def prepare(
 
 def draw(ax: "Axes", series: Series, title: str) -> None:
     """Draws each method as bars with whiskers or, where there are too many, as a line."""
+    place_of = places(list(series.values))
     for index, name in enumerate(series.values):
         if series.as_bars:
-            _draw_bars(ax, series, index, name)
+            _draw_bars(ax, series, index, name, place_of[name])
         else:
-            _draw_line(ax, series, index, name)
+            _draw_line(ax, series, name, place_of[name])
     _label_classes(ax, series)
     ax.set_title(title, loc="left")
     ax.grid(axis="y", color="#dddddd", linewidth=0.7)
@@ -120,22 +150,24 @@ def draw(ax: "Axes", series: Series, title: str) -> None:
 def draw_legend(ax: "Axes", series: Series, own_figure: bool) -> None:
     """Names the methods: below the picture in a figure of ours, inside the axes in another's."""
     handles, names = ax.get_legend_handles_labels()
-    columns = min(5, len(series.values))
     if own_figure:
+        # A letter is some 0.09 inches wide, and a key with its gaps as wide as seven.
+        width = 0.09 * (7 + max(len(name) for name in names))
+        columns = min(len(names), max(1, int(ax.figure.get_figwidth() / width)))
         ax.figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=columns)
     else:
         ax.legend(handles, names)
 
 
-def _draw_bars(ax, series, index, name):
+def _draw_bars(ax, series, index, name, place):
     width = 0.8 / len(series.values)
     positions = np.arange(series.num_classes) + (index + 0.5) * width - 0.4
     ax.bar(
         positions,
         series.values[name],
         0.92 * width,
-        color=COLORS[index % len(COLORS)],
-        hatch="///" if index >= len(COLORS) else None,
+        color=COLORS[place % len(COLORS)],
+        hatch="///" if place >= len(COLORS) else None,
         edgecolor="white",
         linewidth=0,
         label=name,
@@ -153,16 +185,16 @@ def _draw_bars(ax, series, index, name):
         )
 
 
-def _draw_line(ax, series, index, name):
+def _draw_line(ax, series, name, place):
     positions, values = np.arange(series.num_classes), series.values[name]
-    color = COLORS[index % len(COLORS)]
+    color = COLORS[place % len(COLORS)]
     ax.plot(
         positions,
         values,
         color=color,
-        linestyle="--" if index >= len(COLORS) else "-",
+        linestyle="--" if place >= len(COLORS) else "-",
         linewidth=1.2,
-        marker=MARKERS[index % len(MARKERS)],
+        marker=MARKERS[place % len(MARKERS)],
         markersize=3,
         label=name,
         zorder=2,

@@ -34,7 +34,6 @@ def save_npz(path, counts=(8, 8, 8), **changes):
 
 
 def digits(*args, **kwargs):
-    pytest.importorskip("sklearn")
     return load("digits", *args, **kwargs)
 
 
@@ -50,10 +49,9 @@ def test_digits():
     assert class_counts(y_test).tolist() == [40] * 10
 
 
-def test_digits_keep_images_and_labels_together():
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
+def test_digits_are_those_of_scikit_learn():
+    datasets = pytest.importorskip("sklearn.datasets")
+    images, labels = datasets.load_digits(return_X_y=True)
     known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     (x_train, y_train), (x_test, y_test) = digits(imbalance_factor=50, seed=3)
     for x, y in ((x_train, y_train), (x_test, y_test)):
@@ -82,12 +80,6 @@ def test_digits_train_and_test_are_apart():
     (x_train, _), (x_test, _) = digits()
     train = {image.tobytes() for image in x_train}
     assert not any(image.tobytes() in train for image in x_test)
-
-
-def test_digits_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"needs scikit-learn: pip install scikit-learn\."):
-        load("digits")
 
 
 # --- .npz -----------------------------------------------------------------------------------

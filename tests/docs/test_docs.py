@@ -7,8 +7,11 @@ import contextlib
 import doctest
 import importlib
 import io
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -21,6 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OPTIONAL = ("tensorflow", "tensorflow_datasets", "sklearn", "matplotlib", "PIL", "rich", "pandas")
 PAGES = [page for page in PAGES if FENCE.search(page.read_text())]
 
 
@@ -44,6 +48,23 @@ def test_page_runs(page):
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         exec(compile(code, str(page), "exec"), {"__name__": "page"})
+
+
+@pytest.mark.on_one_backend
+def test_the_readme_needs_keras_and_a_backend_alone(tmp_path):
+    (tmp_path / "readme.py").write_text("\n".join(FENCE.findall((ROOT / "README.md").read_text())))
+    code = f"""
+import runpy, sys
+for name in {OPTIONAL}:
+    sys.modules[name] = None  # Python's way to say that there is none
+runpy.run_path({str(tmp_path / "readme.py")!r})
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "'balanced_accuracy': " in result.stdout
 
 
 def test_there_are_pages():

@@ -6,7 +6,6 @@ import sys
 import keras
 import pytest
 
-pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their progress with it")
 
 

@@ -81,7 +81,6 @@ def test_images_are_in_colour_and_augmented(example, data):
 
 
 def test_digits_are_made_larger(example):
-    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
     (x, _), _ = example.load("digits", 50)
     (digits, _), _ = keras_lpl.data.load("digits", 50)
     assert x.shape == (371, 32, 32, 3)

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their progress with it")
 
 

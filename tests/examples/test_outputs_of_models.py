@@ -8,6 +8,8 @@ pytest.importorskip("rich", reason="the examples show their tables with it")
 import segmentation
 import token_tagging
 
+import keras_lpl
+
 
 def test_segmentation(capsys):
     results = segmentation.main(["--images", "6", "--epochs", "1", "--seeds", "1"])
@@ -72,6 +74,6 @@ def test_threshold_with_the_largest_f1():
     import binary_table
 
     labels, logits = np.array([0, 0, 1, 0, 1, 1]), np.array([-2.0, -1.0, 0.5, 0.7, 1.0, 2.0])
-    threshold = binary_table.best_threshold(labels, logits)
+    threshold = keras_lpl.metrics.choose_threshold(labels, logits)
     tried = [binary_table.scores(labels, logits, t)[2] for t in (-3, -1.5, 0, 0.6, 0.8, 1.5)]
     assert binary_table.scores(labels, logits, threshold)[2] == max(tried)

@@ -11,7 +11,6 @@ import pytest
 
 import keras_lpl
 
-pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
 

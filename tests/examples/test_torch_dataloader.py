@@ -10,7 +10,6 @@ import pytest
 import keras_lpl
 
 torch = pytest.importorskip("torch", reason="the loader is PyTorch's")
-pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their tables with it")
 
 

@@ -9,7 +9,6 @@ import pytest
 import keras_lpl
 
 pytest.importorskip("keras_tuner", reason="the search is KerasTuner's")
-pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 pytest.importorskip("rich", reason="the examples show their tables with it")
 # KerasTuner's own.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName):DeprecationWarning")

@@ -119,3 +119,59 @@ def test_a_loss_that_leaves_the_prior_in_is_not_warned_of(loss):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         keras_lpl.models.with_logit_adjustment(model, helpers.COUNTS)
+
+
+def biased(classes=3):
+    """Logits that are the inputs, and data whose labels they tell once a prior of 2 is out."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % classes
+    prior = np.log(np.array([8, 4, 2]) / 14)
+    x = 2 * np.eye(classes)[labels] + 2 * prior + rng.normal(size=(90, classes))
+    inputs = keras.Input((classes,))
+    head = keras.layers.Dense(classes, kernel_initializer="identity")
+    return keras.Model(inputs, head(inputs)), x.astype("float32"), labels
+
+
+@pytest.mark.parametrize("form", ["arrays", "one-hot", "batches"])
+def test_a_tau_is_chosen_on_held_out_data(form):
+    model, x, labels = biased()
+    y = np.eye(3)[labels] if form == "one-hot" else labels
+    data = [(x[:50], y[:50]), (x[50:], y[50:])] if form == "batches" else (x, y)
+    adjusted = keras_lpl.models.with_logit_adjustment(model, [8, 4, 2], tau="auto", data=data)
+    tau = adjusted.get_layer("logit_adjustment").tau
+
+    def balanced_accuracy(tau):
+        predicted = (x - tau * np.log(np.array([8, 4, 2]) / 14)).argmax(axis=1)
+        return np.mean([(predicted == labels)[labels == c].mean() for c in range(3)])
+
+    scores = {t: balanced_accuracy(t) for t in keras_lpl.models.adjusted.TAUS}
+    best = [t for t, score in scores.items() if score == max(scores.values())]
+    assert tau == min(best, key=lambda t: abs(t - 1))
+    assert tau > 1.2
+    assert scores[tau] > balanced_accuracy(0) + 0.1
+
+
+def test_a_tau_for_one_logit_and_for_several_labels():
+    rng = np.random.default_rng(0)
+    y = (rng.random((200, 2)) < 0.5).astype(int)
+    x = (rng.normal(size=(200, 2)) + 3 * y - 4).astype("float32")  # too few are called positive
+    for units, counts in ((1, [95, 5]), (2, [[95, 5], [95, 5]])):
+        inputs = keras.Input((units,))
+        head = keras.layers.Dense(units, kernel_initializer="identity")
+        model = keras.Model(inputs, head(inputs))
+        adjusted = keras_lpl.models.with_logit_adjustment(
+            model, counts, tau="auto", data=(x[:, :units], y[:, :units])
+        )
+        # The middle between both sides is at a logit of -2.5, and log 19 is 2.9.
+        assert 0.6 <= adjusted.get_layer("logit_adjustment").tau <= 1.2
+
+
+@pytest.mark.on_one_backend
+def test_a_tau_needs_data():
+    model, x, labels = biased()
+    with pytest.raises(ValueError, match=r"`tau=\"auto\"` needs held-out data.*data=None"):
+        keras_lpl.models.with_logit_adjustment(model, [8, 4, 2], tau="auto")
+    with pytest.raises(ValueError, match=r"`data` is for `tau=\"auto\"`. Received: tau=1.0"):
+        keras_lpl.models.with_logit_adjustment(model, [8, 4, 2], data=(x, labels))
+    with pytest.raises(ValueError, match=r"give such batches.*type int"):
+        keras_lpl.models.with_logit_adjustment(model, [8, 4, 2], tau="auto", data=3)

@@ -210,10 +210,10 @@ class Faulty(keras_lpl.PerturbedCrossentropy):
             y_pred = 1.01 * y_pred
         return super().read(y_true, y_pred, sample_weight, scope)
 
-    def _weight_of_losses(self, samples, y_pred, sample_weight, scope):
+    def _weight_of_losses(self, samples, weight, scope):
         if self.fault in ("zero_weight", "fit_with_weights", "ignored_rows"):
             return None
-        return super()._weight_of_losses(samples, y_pred, sample_weight, scope)
+        return super()._weight_of_losses(samples, weight, scope)
 
     def call(self, y_true, y_pred):
         losses = super().call(y_true, y_pred)

@@ -41,23 +41,63 @@ def test_probabilities_are_told_about_once():
         keras_lpl.LogitAdjustmentLoss(COUNTS[:2])(labels % 2, probabilities[:, :1])
 
 
-@pytest.mark.skipif(keras.config.backend() == "jax", reason="JAX's arrays carry no attributes")
-@pytest.mark.parametrize("activation", ["softmax", None])
+@pytest.mark.parametrize("activation", ["softmax", "log_softmax", None])
 def test_a_plain_model_that_ends_in_softmax(activation):
     model = compiled_model(activation)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(*data(), epochs=2, verbose=0)
-    assert len(messages(caught)) == (1 if activation else 0)
+    assert len(messages(caught)) == (activation == "softmax")
 
 
-def test_two_corrections_are_told_about():
-    model = keras_lpl.LPLModel.from_model(compiled_model(None))
+def test_a_plain_model_that_ends_in_sigmoid():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile("sgd", loss=keras_lpl.LogitAdjustmentLoss(COUNTS[:2]))
+    x, y = data()
+    with pytest.warns(UserWarning, match="takes logits"):
+        model.fit(x, y > 0, verbose=0)
+
+
+def test_a_logarithm_of_softmax_is_logits():
+    model = keras_lpl.LPLModel.from_model(compiled_model("log_softmax"))
     model.compile("sgd", loss=keras_lpl.LogitAdjustmentLoss(COUNTS))
-    with pytest.warns(UserWarning, match="rare classes will be predicted too often"):
-        model.fit(*data(), class_weight={0: 1.0, 1: 2.0, 2: 3.0}, verbose=0)
-    model.compile("sgd", loss=keras_lpl.LPLLoss())
+    x, y = data()
+    logits = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
+    loss = keras_lpl.LogitAdjustmentLoss(COUNTS)
+    expected = float(loss(y, logits))
+    assert float(loss(y, keras.ops.log_softmax(logits))) == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(model.train_on_batch(x, y))
+
+
+WEIGHTS = {0: 1.0, 1: 2.0, 2: 3.0}
+
+
+def corrections(caught):
+    return [each for each in caught if "rare classes will be predicted too" in str(each.message)]
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "LPLModel"])
+@pytest.mark.parametrize("method", ["fit", "train_on_batch"])
+def test_two_corrections_are_told_about(wrapped, method):
+    model = compiled_model(None)
+    if wrapped:
+        model = keras_lpl.LPLModel.from_model(model)
+        model.compile("sgd", loss=keras_lpl.LogitAdjustmentLoss(COUNTS))
+    keywords = {"verbose": 0} if method == "fit" else {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(*data(), class_weight={0: 1.0, 1: 2.0, 2: 3.0}, verbose=0)
-    assert not [each for each in caught if "too often" in str(each.message)]
+        getattr(model, method)(*data(), class_weight=WEIGHTS, **keywords)
+    assert len(corrections(caught)) == 1
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "LPLModel"])
+def test_one_correction_is_not_told_about(wrapped):
+    model = compiled_model(None)
+    model = keras_lpl.LPLModel.from_model(model) if wrapped else model
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.compile("sgd", loss=keras_lpl.LogitAdjustmentLoss(COUNTS))
+        model.fit(*data(), sample_weight=np.ones(16), verbose=0)
+        model.compile("sgd", loss=keras_lpl.LPLLoss())
+        model.fit(*data(), class_weight=WEIGHTS, verbose=0)
+    assert not corrections(caught)

@@ -67,6 +67,12 @@ def compiled_lpl(model=None, loss=None, **compile_keywords):
     return model
 
 
+def loss_of_step(model, *batch):
+    """Loss of one step alone: before Keras 3.14, `train_on_batch` returns the mean of all."""
+    model.reset_metrics()
+    return model.train_on_batch(*batch)
+
+
 def confidence(model):
     return ops.convert_to_numpy(model.confidence)
 

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_lpl
+from tests.models.helpers import loss_of_step
 
 X = np.random.default_rng(0).normal(size=(14, 5)).astype("float32")
 Y = np.repeat([0, 1, 2], [8, 4, 2])
@@ -28,10 +29,10 @@ def test_class_weights_of_several_labels_are_each_labels_own():
     head.set_weights([np.zeros((5, 2)), np.array([10.0, -10.0])])
     model.reweight_classes([[1.0, 1.0], [0.0, 0.0]])  # the second label does not count
     expected = np.log1p(np.exp(-10)) / 2
-    assert model.train_on_batch(X[:1], np.array([[1, 1]])) == pytest.approx(expected, rel=1e-3)
+    assert loss_of_step(model, X[:1], np.array([[1, 1]])) == pytest.approx(expected, rel=1e-3)
     head.set_weights([np.zeros((5, 2)), np.zeros(2)])
     model.reweight_classes([[1.0, 1.0], [101.0, 101.0]])
-    ignored = model.train_on_batch(X[:2], np.array([[0, -1], [0, -1]]))
+    ignored = loss_of_step(model, X[:2], np.array([[0, -1], [0, -1]]))
     assert ignored == pytest.approx(np.log(2), rel=1e-5)
 
 
@@ -62,13 +63,13 @@ def test_a_softmax_out_of_sight_is_found(make):
 
 def test_class_weights_are_saved_with_the_model(tmp_path):
     model, _ = wrapped(3, keras_lpl.LPLLoss())
-    plain = model.train_on_batch(X, Y)
+    plain = loss_of_step(model, X, Y)
     model.reweight_classes([1.0, 5.0, 20.0])
-    expected = model.train_on_batch(X, Y)
+    expected = loss_of_step(model, X, Y)
     assert abs(expected - plain) > 0.1
     model.save(tmp_path / "model.keras")
     restored = keras.saving.load_model(tmp_path / "model.keras")
-    assert restored.train_on_batch(X, Y) == pytest.approx(expected, rel=1e-5)
+    assert loss_of_step(restored, X, Y) == pytest.approx(expected, rel=1e-5)
 
 
 def test_looking_at_a_batch_leaves_padding_out():
@@ -142,3 +143,64 @@ def test_an_adjusted_model_keeps_the_dtype_of_its_logits():
     finally:
         keras.config.set_dtype_policy("float32")
     assert adjusted.output.dtype == "float32"
+
+
+def test_statistics_that_the_model_has_and_a_file_has_not_are_told(tmp_path):
+    first, _ = wrapped(3, keras_lpl.LPLLoss(COUNTS))
+    first.save_weights(tmp_path / "first.weights.h5")
+    second, head = wrapped(3, keras_lpl.ISDALoss())
+    with pytest.warns(UserWarning, match="start anew. Received: full_moments, progress"):
+        second.load_weights(tmp_path / "first.weights.h5")
+    np.testing.assert_array_equal(head.kernel, first.layers[-1].kernel)
+    again, _ = wrapped(3, keras_lpl.LPLLoss(COUNTS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        again.load_weights(tmp_path / "first.weights.h5")
+
+
+def batches_of_unknown_number():
+    for _ in range(3):
+        yield X, Y
+
+
+class SeeProgress(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        progress = self.model.statistics.get("progress").value
+        self.seen.append(float(ops.convert_to_numpy(progress)))
+
+
+def test_a_schedule_over_data_of_unknown_length():
+    model, _ = wrapped(3, keras_lpl.ISDALoss())
+    with pytest.warns(UserWarning, match=r"in a single epoch the schedule stays.*steps_per_epoch"):
+        model.fit(batches_of_unknown_number(), verbose=0)
+
+
+@pytest.mark.on_one_backend
+def test_steps_of_unknown_number_are_counted_in_the_first_epoch():
+    data = pytest.importorskip("torch.utils.data")
+
+    class Stream(data.IterableDataset):
+        def __iter__(self):
+            return batches_of_unknown_number()
+
+    model, _ = wrapped(3, keras_lpl.ISDALoss())
+    callback = SeeProgress()
+    loader = data.DataLoader(Stream(), batch_size=None)
+    model.fit(loader, epochs=2, verbose=0, callbacks=[callback])
+    np.testing.assert_allclose(callback.seen, [0, 0, 0, 4 / 6, 5 / 6, 1], rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="others convert to its format")
+def test_an_export_has_the_layers_alone(tmp_path):
+    import tensorflow as tf
+
+    model, head = wrapped(3, keras_lpl.ISDALoss())
+    model.fit(X, Y, verbose=0)
+    model.export(str(tmp_path / "model"), verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "model"))
+    assert len(exported.variables) == len(head.weights)
+    np.testing.assert_allclose(exported.serve(X), model.predict(X, verbose=0), rtol=1e-5)

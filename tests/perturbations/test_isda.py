@@ -67,3 +67,27 @@ def test_spread_and_its_gradient(monkeypatch, way, form):
     (_, spread), gradient = value_and_gradient(weighted, kernel.astype("float32"), has_aux=True)
     np.testing.assert_allclose(spread, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_no_array_of_all_classes_beside_all(monkeypatch):
+    """Which would be 10 GB at 50,000 classes."""
+    labels, classes = np.array([7, 2, 7], "int32"), 40
+    kernel = np.random.default_rng(0).normal(size=(FEATURES, classes))
+    kernel = ops.convert_to_tensor(kernel.astype("float32"))
+    scatter = np.tile(np.eye(FEATURES, dtype="float32"), (classes, 1, 1))
+    count = np.ones((classes, 1), "float32")
+    samples = read_output(labels, np.zeros((3, classes), "float32"))
+    expected = isda.spread_of_full(samples, kernel, scatter, count)
+    monkeypatch.setattr(isda, "MANY_NUMBERS", 0)
+    shapes, take_rows = [], isda.engines.take_rows
+
+    def watched(x, rows):
+        taken = take_rows(x, rows)
+        shapes.append(tuple(taken.shape))
+        return taken
+
+    monkeypatch.setattr(isda.engines, "take_rows", watched)
+    spread = isda.spread_of_full(samples, kernel, keras.Variable(scatter, trainable=False), count)
+    np.testing.assert_allclose(spread, expected, rtol=1e-5)
+    assert shapes
+    assert max(np.prod(shape) for shape in shapes) == 3 * classes

@@ -231,3 +231,98 @@ def test_both_sides_of_several_labels(plot):
     np.testing.assert_allclose(bars(axes)["method"], [0.9, 0.8, 0.5, 0.2])
     with pytest.raises(ValueError, match=r"\(labels, 2\)"):
         plot({"method": rows[0, :, 0]}, counts)
+
+
+# --- Pictures of predictions ----------------------------------------------------------------
+
+LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
+PREDICTED = np.array([0, 0, 0, 2, 1, 0, 2])
+
+
+def logits_of(predicted, classes=3):
+    return 5.0 * np.eye(classes)[predicted]
+
+
+@pytest.mark.parametrize("form", ["indices", "logits", "one-hot labels"])
+def test_confusion_matrix_is_in_percent_of_each_class(form):
+    labels = np.eye(3)[LABELS] if form == "one-hot labels" else LABELS
+    predicted = PREDICTED if form == "indices" else logits_of(PREDICTED)
+    figure = plots.confusion_matrix(labels, predicted, ["a", "b", "c"], [5, 90, 20])
+    axes = figure.axes[0]
+    shown = np.asarray(axes.images[0].get_array())
+    # In the order of frequency: b, c, a.
+    np.testing.assert_allclose(shown, [[50, 0, 50], [0, 100, 0], [0, 25, 75]])
+    assert tick_labels(axes) == ["b", "c", "a"]
+    assert [text.get_text() for text in axes.texts] == ["50", "50", "100", "25", "75"]
+
+
+def test_confusion_matrix_of_many_classes_and_of_absent_ones():
+    labels = np.arange(100).repeat(2)
+    labels[labels == 7] = 8
+    axes = plots.confusion_matrix(labels, labels, class_names=[f"n{i}" for i in range(100)]).axes[0]
+    assert not axes.texts
+    assert len(tick_labels(axes)) <= 40
+    shown = np.ma.filled(np.ma.masked_invalid(axes.images[0].get_array()), np.nan)
+    assert np.isnan(shown[7]).all()
+    assert shown[8, 8] == 100
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_reliability_points_and_error(from_logits):
+    probability = np.array([[0.95, 0.05], [0.95, 0.05], [0.35, 0.65], [0.65, 0.35]])
+    labels = np.array([0, 1, 1, 0])
+    given = np.log(probability) if from_logits else probability
+    figure = plots.reliability(labels, {"LPL": given}, from_logits=from_logits)
+    (line,) = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
+    np.testing.assert_allclose(line.get_xdata(), [0.65, 0.95])
+    np.testing.assert_allclose(line.get_ydata(), [1.0, 0.5])
+    assert line.get_label() == f"LPL (ECE {(0.35 + 0.45) / 2:.3f})"
+
+
+def test_class_report_shows_recall_and_precision():
+    axes = plots.class_report(LABELS, PREDICTED, ["a", "b", "c"], [5, 90, 20]).axes[0]
+    recall, precision = (each.get_offsets()[:, 0] for each in axes.collections[-2:])
+    np.testing.assert_allclose(recall, [1 / 2, 1, 3 / 4])
+    np.testing.assert_allclose(precision, [1, 1 / 2, 3 / 4])
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["b  (90)", "c  (20)", "a  (5)"]
+
+
+def test_class_report_of_many_classes_shows_the_lowest():
+    labels = np.arange(60).repeat(3)
+    predicted = labels.copy()
+    predicted[labels == 33] = 0  # two classes that are not perfect
+    axes = plots.class_report(labels, predicted).axes[0]
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(shown) == 40
+    assert {"33", "0"} <= set(shown)
+    assert "40 lowest of 60" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("name", ["LPL", "cross-entropy"])
+def test_a_method_has_one_colour_in_every_picture(name):
+    few, many = {name: [0.5, 0.6]}, {n: [0.5, 0.6] for n in ("focal", "mine", name, "LA")}
+    colors = {
+        axes.containers[list(values).index(name)][0].get_facecolor()
+        for values in (few, many)
+        for axes in (plots.class_accuracy(values).axes[0], plots.loss_variation(values).axes[0])
+    }
+    assert len(colors) == 1
+    of_all = [c[0].get_facecolor() for c in plots.class_accuracy(many).axes[0].containers]
+    assert len(set(of_all)) == len(many)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plots.confusion_matrix([0, 1], [0]), r"2 labels and 1 predictions"),
+        (lambda: plots.confusion_matrix([0.5], [0]), r"`y_true` must be class indices"),
+        (lambda: plots.confusion_matrix([0, 3], [0, 1], ["a"]), "1 names, and the class 3"),
+        (lambda: plots.class_report([0, 1], [0, 1], None, [1, 2, 3]), r"shape \(3,\) for 2 class"),
+        (lambda: plots.reliability([0], np.zeros((1, 2))), "dictionary.*ndarray"),
+        (lambda: plots.reliability([0], {"a": [[1.0]]}), r"\(samples, classes\).*'a'.*\(1, 1\)"),
+    ],
+)
+def test_what_the_pictures_of_predictions_refuse(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

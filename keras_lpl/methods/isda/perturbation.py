@@ -18,7 +18,7 @@ from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 from keras_lpl.methods.cosine_dense import warn_of_cosine_head
 from keras_lpl.methods.isda.moments import RunningMoments
-from keras_lpl.methods.isda.spread import spread_of_diagonal, spread_of_full
+from keras_lpl.methods.isda.spread import spread_of_diagonal, spread_of_full, spread_of_learnt
 
 SCHEDULES = ("linear", None)
 COVARIANCES = ("full", "diagonal")
@@ -72,10 +72,14 @@ class ISDA(Perturbation):
             strength = strength * context.progress
         moments = context.statistics[self._statistic]
         kernel = ops.cast(context.kernel, "float32")
-        if self.covariance == "diagonal":
-            spread = spread_of_diagonal(samples, kernel, moments.covariance)
-        else:
+        shift = context.covariance_shift
+        if self.covariance == "full" and shift is None:
             spread = spread_of_full(samples, kernel, moments.scatter, moments.count)
+        else:
+            covariance = ops.stop_gradient(moments.covariance)
+            covariance = covariance if shift is None else covariance + shift
+            of_kind = spread_of_diagonal if self.covariance == "diagonal" else spread_of_learnt
+            spread = of_kind(samples, kernel, covariance)
         return samples.logits + ops.cast(0.5 * strength * spread, samples.logits.dtype)
 
     def check_head(self, layer: Any) -> None:

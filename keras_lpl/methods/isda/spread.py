@@ -15,14 +15,26 @@ def spread_of_diagonal(samples: Samples, kernel: Tensor, variance: Tensor) -> Te
     Args:
         samples: The batch. Soft labels get the mean over their classes.
         kernel: `(features, classes)`.
-        variance: `(classes, features)`. A constant.
+        variance: `(classes, features)`.
     """
-    variance = ops.stop_gradient(ops.convert_to_tensor(variance))
     columns = ops.transpose(kernel)
     own = ops.sum(variance * ops.square(columns), axis=-1, keepdims=True)
     square = ops.matmul(_of_own_class(samples, variance), ops.square(kernel))
     cross = ops.matmul(_of_own_class(samples, variance * columns), kernel)
     return square - 2 * cross + _of_own_class(samples, own)
+
+
+def spread_of_learnt(samples: Samples, kernel: Tensor, covariance: Tensor) -> Tensor:
+    """The same as `spread_of_full`, where gradients of gradients flow to the covariance as well.
+
+    Args:
+        samples: As in `spread_of_diagonal`.
+        kernel: `(features, classes)`.
+        covariance: `(classes, features, features)`.
+    """
+    difference = kernel[None] - ops.transpose(kernel)[:, :, None]
+    spread = ops.sum(difference * ops.matmul(covariance, difference), axis=1)
+    return _of_own_class(samples, spread)
 
 
 def spread_of_full(samples: Samples, kernel: Tensor, scatter: Tensor, count: Tensor) -> Tensor:
@@ -50,8 +62,12 @@ def spread_of_full(samples: Samples, kernel: Tensor, scatter: Tensor, count: Ten
         num_slots = min(num_classes, samples.labels.shape[0])  # no more classes than rows
     spread = _spread_one_by_one(kernel, scatter, order[:num_slots], num_present)
     spread = divide_or_zero(spread, engines.take_rows(count, order[:num_slots]))
-    slot = ops.argsort(order)  # of each class; those that are absent have none, and are not read
-    return _of_own_class(samples, engines.take_rows(spread, ops.minimum(slot, num_slots - 1)))
+    # The slot of each class; those that are absent have none, and are not read.
+    slot = ops.minimum(ops.argsort(order), num_slots - 1)
+    if samples.has_soft_labels:
+        return _of_own_class(samples, engines.take_rows(spread, slot))
+    # The slots of the rows first: all classes beside all classes would be the largest array here.
+    return engines.take_rows(spread, engines.take_rows(slot, samples.labels))
 
 
 # Both forms are differentiated by hand: automatic differentiation would keep several arrays of
