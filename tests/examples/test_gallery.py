@@ -31,8 +31,8 @@ def test_every_picture_is_drawn_in_the_colours_of_its_methods(tmp_path):
         assert drawn.exists()
         for file in (drawn, committed):
             assert shows(file, colors.color_of("LPLLoss(counts)")), file
-    assert shows(tmp_path / "margins.png", colors.color_of("cross-entropy"))
-    assert not shows(tmp_path / "loss_variation.png", colors.color_of("cross-entropy"))
+    assert shows(tmp_path / "margins.png", colors.color_of("logit adjustment"))
+    assert not shows(tmp_path / "loss_variation.png", colors.color_of("class weights"))
 
 
 def test_colours_are_those_of_the_package():
