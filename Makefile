@@ -74,8 +74,9 @@ format: $(STAMPS)/venv ## Repair what `lint` finds, as far as ruff can
 	$(BIN)/ruff format .
 
 docs: $(STAMPS)/venv ## Build the site in site/; a broken link is an error
-	$(call install,docs $(extra_of_$(BACKEND)))
-	KERAS_BACKEND=$(BACKEND) $(BIN)/mkdocs build --strict
+	$(call install,docs)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html: it needs no server and no network"
 
 clean: ## Remove .venv, caches and builds; results/ stays
 	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache

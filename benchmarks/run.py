@@ -39,6 +39,8 @@ CASES = (
 
 def measure(cases, out):
     """Runs cases on the backend of this process, and writes each one's rows when it is done."""
+    import quiet  # noqa: F401, before Keras
+
     import cases as all_cases
     import keras
     import meta

@@ -11,6 +11,8 @@ precision and F1 score of the positives.
 
 import argparse
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from reporting import mean_and_spread, print_rows

@@ -16,7 +16,9 @@ A run that is finished is not repeated.
 import argparse
 from pathlib import Path
 
-from methods import METHODS
+import quiet  # noqa: F401, before Keras
+
+from methods import METHODS, named
 from reproduction import augmentation, configs, training
 
 
@@ -52,7 +54,9 @@ def main():
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--data-dir", help="where TensorFlow Datasets keeps its files")
     parser.add_argument("--imbalance", type=float, default=100, help="most over least frequent")
-    parser.add_argument("--method", choices=METHODS, default="LPL", metavar="METHOD")
+    parser.add_argument(
+        "--method", type=named(METHODS), choices=METHODS, default="LPL", metavar="METHOD"
+    )
     parser.add_argument("--depth", type=int, default=32, help="of the ResNet: 8, 14, 20, 32 ...")
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=128)

@@ -20,6 +20,8 @@ import argparse
 import time
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 from common import ShowEpochs, digits_network, measure, write_results
 from reporting import print_table, progress_bar

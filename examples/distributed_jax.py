@@ -15,6 +15,8 @@ from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import digits_network

@@ -18,6 +18,8 @@ import json
 import os
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import tensorflow as tf
 from common import digits_network

@@ -14,6 +14,8 @@ import argparse
 import os
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import torch
 from common import digits_network

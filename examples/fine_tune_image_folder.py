@@ -31,6 +31,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import OneLine

@@ -21,6 +21,8 @@ import json
 import sys
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import joblib
 import keras
 import numpy as np

@@ -18,6 +18,8 @@ backbone with trained weights see `fine_tune_image_folder.py`.
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import keras_cv
 import numpy as np

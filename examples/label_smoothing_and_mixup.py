@@ -21,6 +21,8 @@ import time
 import warnings
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import ShowEpochs, digits_network, measure, write_results

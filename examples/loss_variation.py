@@ -20,9 +20,12 @@ import json
 import time
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import ShowEpochs, environment, measure
+from methods import named
 from reporting import progress_bar, write_json
 
 import keras_lpl
@@ -143,7 +146,9 @@ def main(arguments=None):
     )
     parser.add_argument("--data", default="cifar100")
     parser.add_argument("--figure", type=int, choices=METHODS_OF, help="only this one")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", type=named(METHODS), choices=METHODS, default=list(METHODS)
+    )
     parser.add_argument("--depth", type=int, default=8, help="of the ResNet (default: 8)")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -226,6 +226,12 @@ def _class_balanced(base):
     return loss
 
 
+def named(names):
+    """For `argparse`: reads a method's name in any case, and spells it as `names` do."""
+    spelt = {name.lower(): name for name in names}
+    return lambda text: spelt.get(text.lower(), text)
+
+
 METHODS = {
     "cross-entropy": Method(crossentropy),
     "logit adjustment": Method(lambda t: keras_lpl.LogitAdjustmentLoss(t.class_counts, t.tau)),

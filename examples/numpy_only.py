@@ -16,6 +16,8 @@ often (the usual remedy, which needs no loss), LPL, and LPL on adjusted logits.
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import measure, write_results

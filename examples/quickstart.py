@@ -15,9 +15,11 @@ import functools
 import time
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 from common import ShowEpochs, digits_network, measure, meta_samples, write_results
-from methods import METHODS, Training
+from methods import METHODS, Training, named
 from reporting import print_table, progress_bar
 
 import keras_lpl
@@ -111,6 +113,7 @@ def main():
     parser.add_argument(
         "--methods",
         nargs="+",
+        type=named([*METHODS, "all"]),
         choices=[*METHODS, "all"],
         default=DEFAULT_METHODS,
         metavar="METHOD",

@@ -49,20 +49,30 @@ def summary(runs):
 
 
 def print_table(runs, title):
-    """Shows `summary` on the terminal."""
+    """Shows `summary` on the terminal, without the number of runs."""
     caption = "balanced error and accuracies in %, mean ± standard deviation over runs"
-    print_rows(*summary(runs), title, caption)
+    columns, rows = summary(runs)
+    print_rows([columns[0], *columns[2:]], [[r[0], *r[2:]] for r in rows], title, caption)
 
 
 def print_rows(columns, rows, title, caption):
-    """Shows a table on the terminal: names in the first column, numbers in the others."""
+    """Shows a table on the terminal: names in the first column, numbers in the others.
+
+    Where it is wider than the terminal, headings and names go on in the next line; numbers do not.
+    """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for index, column in enumerate(columns):
         is_name = index == 0
-        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
+        widest = max((len(row[index]) for row in rows), default=0)
+        table.add_column(
+            column,
+            justify="left" if is_name else "right",
+            overflow="fold",
+            min_width=None if is_name else widest,
+        )
     for row in rows:
         table.add_row(*row)
     Console(width=max(80, Console().width)).print(table)

@@ -10,6 +10,8 @@ sets of segmentation. Ends in a table of recall and intersection over union (IoU
 
 import argparse
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from reporting import mean_and_spread, print_rows

@@ -21,10 +21,12 @@ That needs no TensorFlow, but takes TensorFlow's file functions where TensorFlow
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import digits_network, measure
-from methods import METHODS, Training
+from methods import METHODS, Training, named
 from tensorboard.summary import Writer
 
 import keras_lpl
@@ -82,7 +84,13 @@ class ByClass(keras.callbacks.Callback):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     perturbing = ("logit adjustment", "LPL", "LA+LPL", "LDAM", "VS")
-    parser.add_argument("--methods", nargs="+", choices=perturbing, default=perturbing[:3])
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        type=named(perturbing),
+        choices=perturbing,
+        default=perturbing[:3],
+    )
     parser.add_argument("--epochs", type=int, default=60, help="of each method (default: 60)")
     parser.add_argument("--out", type=Path, default=Path("results/tensorboard_by_class"))
     options = parser.parse_args()

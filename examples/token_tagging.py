@@ -11,6 +11,8 @@ a table of recall and precision of the rare tag.
 
 import argparse
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from reporting import mean_and_spread, print_rows

@@ -15,6 +15,8 @@ rare classes more often, that is not how rare they are: count the labels themsel
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import torch
 from common import digits_network, measure, write_results

@@ -23,6 +23,8 @@ where it was when started again; it is kept in `results/tune`.
 import argparse
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import keras_tuner
 import numpy as np

@@ -48,7 +48,7 @@ from keras_lpl.losses import (
 )
 from keras_lpl.models import LPLModel
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ALALoss",

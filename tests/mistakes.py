@@ -28,7 +28,7 @@ this page for a part of yours.
 
 Compiled code cannot look at values. There, a bad label makes the loss of its row NaN, and leaves
 the model's weights and the rest of the batch as they would be without it: see
-[bad input](index.md#bad-input).
+[bad input](first-steps.md#bad-input).
 
 <!-- Made by `python -m tests.mistakes` from tests/mistakes.txt. -->
 

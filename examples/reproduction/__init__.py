@@ -9,7 +9,7 @@ In the order in which a command passes through them:
     runs           a process for each run; progress shows how far they are
     training       one run, resumable; augmentation has its input pipelines, locks its lock
     tables         a table in Markdown, made from the results
-    page           the tables in the pages of the documentation
+    page           the tables in the pages of the documentation; pictures draws their charts
 
 Only `training` and `augmentation` load Keras, so that the command itself starts at once.
 """

@@ -1,6 +1,6 @@
 """The tables in the pages of the documentation, made from the result files in `docs/results`.
 
-    python examples/reproduce.py --pages            # rewrites the pages
+    python examples/reproduce.py --pages            # rewrites the pages, and draws the charts
     python examples/reproduce.py --pages --check    # fails if a table is not what the files say
 
 A table stands between `<!-- table: GLOB -->` and `<!-- end -->`; GLOB names result files below
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from reporting import markdown_table, summary
 
-from reproduction import tables
+from reproduction import pictures, tables
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -27,7 +27,10 @@ TABLE = re.compile(
 
 
 def fill(check=False):
-    """Rewrites every page whose tables differ from the result files; with `check`, fails if so."""
+    """Rewrites every page whose tables differ from the result files; with `check`, fails if so.
+
+    Draws the charts, too; their files are not compared, as Matplotlib's versions differ by a pixel.
+    """
     for file in sorted(DOCS.rglob("*.md")):
         page = file.read_text()
         if page == filled(page):
@@ -35,6 +38,8 @@ def fill(check=False):
         if check:
             sys.exit(f"{file}: the tables differ from the result files; run this without --check")
         file.write_text(filled(page))
+    if not check:
+        pictures.draw(RESULTS)
 
 
 def filled(page):

@@ -27,7 +27,7 @@ def markdown(name, scale, out, searched=False, precision=None):
             config = configs.config_of(table, column, row, scale, precision=precision)
             if searched and row.get("grid"):
                 config = plan.with_best(config, row, out)
-            runs = _runs(config, out) if config else []
+            runs = runs_of(config, out) if config else []
             # Beside a smoke run the paper's number would only mislead.
             paper = row.get("paper", {}).get(column["name"]) if scale != "smoke" else None
             if runs:
@@ -41,7 +41,7 @@ def markdown(name, scale, out, searched=False, precision=None):
     return "\n\n".join(parts)
 
 
-def _runs(config, out):
+def runs_of(config, out):
     """The results of seeds 0, 1, ... up to the first that is missing."""
     results = (configs.result_of({**config, "seed": seed}, out) for seed in itertools.count())
     return list(itertools.takewhile(lambda result: result is not None, results))

@@ -5,12 +5,11 @@ the last epoch: no epoch is chosen by looking at the test set.
 """
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages amid the progress
+import quiet  # noqa: F401, before Keras
 
 import keras
 import numpy as np

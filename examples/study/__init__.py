@@ -1,0 +1,1 @@
+from examples import quiet  # noqa: F401, before Keras

@@ -4,16 +4,63 @@ from pathlib import Path
 
 import numpy as np
 
-COLORS = {"memorised": "#1b6ca8", "fitted": "#2a9d5c", "underfitted": "#d1703c"}
-GRAY = "0.6"
+from examples.colors import color_of
+
+SHOWN = {  # row: how it is called
+    "class weights": "class weights",
+    "LDAM-DRW": "LDAM-DRW",
+    "LA, tau 1": "logit adjustment",
+}
+REGIMES = ("memorised", "fitted", "underfitted")
 
 
 def draw(folder, cells):
-    """Writes `gains.png`, `trade.png` and `settings.png` into `folder`."""
+    """Writes `where.png`, `gains.png`, `trade.png` and `settings.png` into `folder`."""
     folder = Path(folder)
-    for name, picture in {"gains": gains, "trade": trade, "settings": settings}.items():
+    drawn = {"where": where, "gains": gains, "trade": trade, "settings": settings}
+    for name, picture in drawn.items():
         figure = picture(cells)
         figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+
+
+def where(cells):
+    """What methods gain over cross-entropy, by what the samples are and how they are learnt."""
+    from matplotlib.figure import Figure
+
+    from examples.study import report
+
+    kinds = dict.fromkeys((cell.kind, cell.regime) for cell in cells)
+    methods = {**SHOWN, report.DEFAULT: "LPLLoss(counts)"}
+    methods = {row: name for row, name in methods.items() if all(cell.has(row) for cell in cells)}
+    figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for index, (row, name) in enumerate(methods.items()):
+        parts = [[c for c in cells if (c.kind, c.regime) == kind] for kind in kinds]
+        gained = [
+            report.interval(report.compare(part, row, "cross-entropy")[:, 0]) for part in parts
+        ]
+        means, widths = np.array(gained).T
+        axes.errorbar(
+            np.arange(len(kinds)) + 0.16 * (index - (len(methods) - 1) / 2),
+            means,
+            widths,
+            fmt="o",
+            color=color_of(name),
+            label=name,
+            linewidth=1.2,
+            markersize=5,
+        )
+    axes.axhline(0, color="black", linewidth=0.8)
+    names = [f"{kind},\n{regime}" for kind, regime in kinds]
+    axes.set_xticks(range(len(names)), names, fontsize=9)
+    axes.set_ylabel("balanced accuracy, points\nabove cross-entropy", fontsize=9)
+    axes.legend(
+        frameon=False, fontsize=9, ncols=len(methods), loc="lower left", bbox_to_anchor=(0, 1)
+    )
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def gains(cells, row=None, other="LA, chosen"):
@@ -26,7 +73,7 @@ def gains(cells, row=None, other="LA, chosen"):
         settings = [n for n in cells[0].lanes if cells[0].lanes[n]["family"] == report.SELF_SETTING]
         row = next(r for r in (report.DEFAULT, *settings) if all(cell.has(r) for cell in cells))
     names = list(dict.fromkeys(cell.set for cell in cells))[::-1]
-    regimes = [regime for regime in COLORS if any(cell.regime == regime for cell in cells)]
+    regimes = [regime for regime in REGIMES if any(cell.regime == regime for cell in cells)]
     size = 2 + 2.8 * len(regimes), 1.6 + 0.24 * len(names)
     figure = Figure(figsize=size)
     panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)
@@ -35,10 +82,14 @@ def gains(cells, row=None, other="LA, chosen"):
         heights = np.array([names.index(cell.set) for cell in part])
         mine, theirs = (report.compare(part, name, report.BASE) for name in (row, other))
         axes.axvline(0, color="black", linewidth=0.8)
-        points = axes.scatter(theirs[:, 0], heights, marker="D", s=18, color=GRAY)
-        color = COLORS[regime]
+        points = axes.scatter(theirs[:, 0], heights, marker="D", s=18, color="0.6")
         bars = axes.errorbar(
-            mine[:, 0], heights, xerr=mine[:, 1], fmt="o", color=color, markersize=5
+            mine[:, 0],
+            heights,
+            xerr=mine[:, 1],
+            fmt="o",
+            color=color_of("LPLLoss(counts)"),
+            markersize=5,
         )
         axes.legend(
             [bars, points],
@@ -77,10 +128,10 @@ def trade(cells):
     # Names stand in a column, in the order of their points.
     ordered = sorted(rows, key=lambda row: points[row][1])
     for row, height in zip(ordered, np.linspace(0.02, 0.98, len(rows)), strict=True):
-        color = "#b3243b" if "LPL" in row else "0.35"
+        color = _color_of_row(row)
         axes.scatter(*points[row], color=color, s=30, zorder=3)
         axes.annotate(
-            row,
+            "LPLLoss(counts)" if row == report.DEFAULT else row,
             points[row],
             xytext=(1.04, height),
             textcoords="axes fraction",
@@ -132,3 +183,15 @@ def settings(cells):
     figure.suptitle("Balanced accuracy of LA + LPL, points above logit adjustment", fontsize=10)
     figure.tight_layout()
     return figure
+
+
+def _color_of_row(row):
+    """The colour of the row's method, whatever its settings."""
+    from examples.study import report
+
+    if row == report.DEFAULT:
+        return color_of("LPLLoss(counts)")
+    family = row.split(",")[0]
+    if family.startswith(("LA + LPL", "LA of tau + LPL")):
+        return color_of("LA+LPL")
+    return color_of(family)

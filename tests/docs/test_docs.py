@@ -29,11 +29,15 @@ PAGES = [page for page in PAGES if FENCE.search(page.read_text())]
 
 
 def pages():
-    """All pages; those of methods on one backend, as each method is tested on all of them."""
+    """All pages; those of methods on one backend, as each method is tested on all of them.
+
+    So is the start page, as its program is that of the README.
+    """
     for page in PAGES:
         name = page.relative_to(ROOT).as_posix()
         is_of_method = name.startswith("docs/methods/") and name != "docs/methods/lpl.md"
-        marks = [pytest.mark.on_one_backend] if is_of_method else []
+        on_one = is_of_method or name == "docs/index.md"
+        marks = [pytest.mark.on_one_backend] if on_one else []
         yield pytest.param(page, id=name, marks=marks)
 
 
@@ -138,7 +142,8 @@ def test_the_api_shows_nothing_that_is_not_there():
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     for page in DOCS.rglob("*.md"):
-        assert f": {page.relative_to(DOCS).as_posix()}\n" in navigation
+        path = re.escape(page.relative_to(DOCS).as_posix())
+        assert re.search(rf"[-:] {path}\s", navigation), page
 
 
 def test_every_method_is_in_the_overview_and_in_the_readme():

@@ -55,6 +55,23 @@ def test_markdown_tables():
     assert "| --- | --- |" in reporting.markdown_table(["name", "x"], rows, numbers=False)
 
 
+def test_a_table_fits_eighty_columns(capsys, monkeypatch):
+    """Numbers in one piece, whatever the names; and any method's name is read in any case."""
+    monkeypatch.setenv("COLUMNS", "80")
+    from methods import METHODS, named
+
+    measured = {"balanced_error": 0.123, "few_shot_accuracy": None}
+    measured |= {f"{shot}_shot_accuracy": 1.0 for shot in ("many", "medium")}
+    runs = [{"method": method, **measured} for method in METHODS for _ in range(3)]
+    reporting.print_table(runs, "Digits")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("12.3 ± 0.0" in line and "100.0 ± 0.0" in line for line in lines) == len(METHODS)
+    assert not any("…" in line for line in lines)
+    for method in METHODS:
+        assert named(METHODS)(method.upper()) == named(METHODS)(method.lower()) == method
+
+
 def test_a_result_file_is_written_whole_or_not_at_all(tmp_path):
     file = tmp_path / "folder" / "result.json"
     reporting.write_json(file, {"a": 1})
