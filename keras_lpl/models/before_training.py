@@ -24,12 +24,7 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
             to other classes than meant.
     """
     for name in ("x", "y"):
-        shape = tuple(getattr(arguments.get(name), "shape", ()))
-        if shape[:1] == (0,):
-            raise ValueError(
-                f"`{name}` is empty: there is nothing to train on. "
-                f"Received: {name} of shape {shape}"
-            )
+        _check_not_empty(arguments.get(name), name)
     if arguments.get("class_weight") is not None:
         check_class_weight(plan)
     y = arguments.get("y")
@@ -42,6 +37,21 @@ def check_fit(plan: Plan, arguments: dict[str, Any]) -> None:
             if keras.tree.is_nested(y):
                 of_output = part_of(y, each.output, outputs, "y")
             _check_labels(of_output, each)
+
+
+def _check_not_empty(data, name):
+    """Refuses arrays and data sets without a sample, as far as it can be seen."""
+    shape = getattr(data, "shape", None)
+    received = None
+    if shape is not None:
+        received = f"{name} of shape {tuple(shape)}" if tuple(shape)[:1] == (0,) else None
+    elif hasattr(data, "__len__") and not isinstance(data, (list, tuple, dict)):
+        try:
+            received = f"{type(data).__name__} without batches" if len(data) == 0 else None
+        except TypeError:  # it does not know its length
+            return
+    if received:
+        raise ValueError(f"`{name}` is empty: there is nothing to train on. Received: {received}")
 
 
 def _check_labels(y, plan):
