@@ -10,7 +10,7 @@ from tests.fuzz import compare, run
 from tests.fuzz.cases import LOSSES, MISTAKES, Batch, Setting
 from tests.fuzz.run import run_setting
 
-COMPILED = range(0, compare.SETTINGS, 7)
+COMPILED = range(0, compare.SETTINGS, 9)
 
 
 @pytest.fixture(scope="module")
