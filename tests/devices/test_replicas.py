@@ -34,7 +34,7 @@ def on_replicas(tmp_path_factory):
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment))
     try:
         for process in processes:
-            assert process.wait(timeout=600) == 0
+            assert process.wait(timeout=1200) == 0
     finally:
         for process in processes:
             process.kill()

@@ -141,7 +141,8 @@ def on_tensorflow():
     values = strategy.experimental_distribute_values_from_function(
         lambda context: parts[context.replica_id_in_sync_group]
     )
-    found = tf.function(lambda part: strategy.run(rows_and_gradient, args=(part,)))(values)
+    run = tf.function(lambda part: strategy.run(rows_and_gradient, args=(part,)), autograph=False)
+    found = run(values)
     rows, gradient = (
         np.concatenate([part.numpy() for part in strategy.experimental_local_results(each)])
         for each in found
