@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-OPTIONAL = ("tensorflow", "tensorflow_datasets", "sklearn", "matplotlib", "PIL", "rich", "pandas")
+OPTIONAL = ("tensorflow", "tensorflow_datasets", "sklearn", "matplotlib", "PIL", "pandas")
 PAGES = [page for page in PAGES if FENCE.search(page.read_text())]
 
 
