@@ -256,7 +256,7 @@ def _one_line(what, error):
     hint = ""
     if "download" in text.lower() or "url" in text.lower():
         hint = " Without a network, give --weights FILE or --weights none."
-    return f"{what}: {text[:300]}{hint}"
+    return f"{what}: {text[:300].rstrip('.')}.{hint}"
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class Method:
         post_hoc: Whether the trained model's logits are adjusted for prediction.
         retrained: `retrained(training)` returns the loss of a new classifier, which is trained in
             the end on features that stay; None to keep the one that was trained with them.
+        adversarial: Arguments of `keras_lpl.models.AdversarialModel`, if it is to train on those.
         meta: Makes what a `keras_lpl.models.MetaModel` learns from a few balanced samples.
     """
 
@@ -61,6 +62,7 @@ class Method:
     deferred: bool = False
     post_hoc: bool = False
     retrained: Callable | None = None
+    adversarial: dict | None = None
     meta: Callable | None = None
 
     def model(self, network, meta_data, virtual_learning_rate=None):
@@ -72,6 +74,8 @@ class Method:
             virtual_learning_rate: Of its look ahead, which is gradient descent; None for that of
                 the optimizer.
         """
+        if self.adversarial is not None:
+            return keras_lpl.models.AdversarialModel.from_model(network, **self.adversarial)
         if self.meta is None:
             return keras_lpl.LPLModel.from_model(network)
         return keras_lpl.models.MetaModel.from_model(
@@ -263,6 +267,8 @@ METHODS = {
     ),
     "Meta-Weight-Net": Method(crossentropy, meta=keras_lpl.models.MetaWeightNet),
     "learning to reweight": Method(crossentropy, meta=keras_lpl.models.LearningToReweight),
+    "adversarial features": Method(lambda t: keras_lpl.AdversarialFeatureLoss(0.1, 5, norm="l2")),
+    "adversarial inputs": Method(crossentropy, adversarial={"epsilon": 0.05, "num_steps": 3}),
     "Seesaw": Method(lambda t: keras_lpl.SeesawLoss()),
     "class-balanced": Method(_class_balanced("crossentropy")),
     "class-balanced focal": Method(_class_balanced("focal")),

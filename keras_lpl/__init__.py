@@ -22,6 +22,7 @@ from keras_lpl import (
 from keras_lpl.core.outputs import read_output
 from keras_lpl.core.samples import Samples
 from keras_lpl.losses import (
+    AdversarialFeatureLoss,
     ALALoss,
     AsymmetricLoss,
     AverageTopKLoss,
@@ -51,6 +52,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "ALALoss",
+    "AdversarialFeatureLoss",
     "AsymmetricLoss",
     "AverageTopKLoss",
     "BootstrappingLoss",

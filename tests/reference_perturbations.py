@@ -126,3 +126,26 @@ def center_loss(labels, logits, features, centers, strength):
             difference = np.asarray(features[i], "float64") - centers[c]
             losses[i] += share * strength / 2 * (difference @ difference)
     return losses
+
+
+def adversarial(labels, logits, kernel, epsilon, num_steps, norm, at=None):
+    """Eq. 1 of LPL for features of which the logits are linear: projected gradient ascent."""
+    changed = np.array(logits, "float64")
+    start = np.array(logits if at is None else at, "float64")
+    kernel = np.asarray(kernel, "float64")
+    length = epsilon if num_steps == 1 else 2.5 * epsilon / num_steps
+    for i, classes in enumerate(_rows(labels)):
+        delta = np.zeros(len(kernel))
+        for _ in range(num_steps):
+            u = start[i] + delta @ kernel
+            gradient = np.exp(u - u.max()) / np.exp(u - u.max()).sum()
+            for c, share in classes:
+                gradient[c] -= share
+            gradient = kernel @ gradient
+            if norm == "linf":
+                delta = np.clip(delta + length * np.sign(gradient), -epsilon, epsilon)
+            else:
+                delta = delta + length * gradient / math.sqrt((gradient**2).sum())
+                delta *= min(1, epsilon / math.sqrt((delta**2).sum()))
+        changed[i] += delta @ kernel
+    return changed

@@ -121,17 +121,18 @@ class ClassificationLoss(keras.losses.Loss):
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        _check_not_empty(y_pred)
         scope = current_scope(y_pred)
+        # Evaluation is plain, each row by itself: nothing to gather.
+        replicas = engines.num_replicas() if scope.context.training else 1
+        if replicas == 1:  # else this one's part may be empty
+            _check_not_empty(y_pred)
         self._look_at_the_model(y_pred, sample_weight, scope)
         samples = self.read(y_true, y_pred, sample_weight, scope)
         leading = tuple(y_pred.shape)[:-1]
         weight = spread_weight(sample_weight, leading, samples.shape, self.dtype)
-        # Evaluation is plain, each row by itself: nothing to gather.
-        replicas = engines.num_replicas() if scope.context.training else 1
         own = None
         if replicas > 1:
-            samples, weight, own = gather(samples, weight, replicas if self._is_reduced else 1)
+            samples, weight, own = gather(samples, weight, replicas if self._is_reduced else None)
         context = scope.begin(samples)
         weight = self._weight_of_losses(samples, weight, scope)
         class_weight = None if samples.num_problems is None else scope.class_weight

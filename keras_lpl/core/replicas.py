@@ -28,14 +28,15 @@ _OF_ROWS = ("logits", "labels", "weight", "is_bad", "is_counted", "features")
 
 
 def gather(
-    samples: Samples, weight: Tensor | None, gradient_scale: float
+    samples: Samples, weight: Tensor | None, gradient_scale: float | None
 ) -> tuple[Samples, Tensor | None, Callable[[Tensor], Tensor]]:
     """The batch of all replicas.
 
     Args:
         samples: This replica's part, which may be empty.
         weight: Weights of its losses, in `samples.shape`; or None, on every replica.
-        gradient_scale: Factor on the gradient that flows back to this replica's part.
+        gradient_scale: Factor on the gradient that flows back to this replica's part; None for the
+            sum of all replicas' gradients, where each goes on with the losses of its own part.
 
     Returns:
         `(samples, weight, own)`: the batch, whose losses are `(positions,)`; their weights, in the

@@ -4,6 +4,7 @@
     with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
     own_entries        one entry of each row
+    rounded            a product that nothing is merged into
     sum_of_groups      sums of the rows of each group
     add_to_rows        adds to some rows of a variable, in its own memory where possible
     add_product        `x + left @ right`
@@ -17,6 +18,7 @@
     gradients_of       gradients of a scalar function of many tensors
     apply_gradients    one step of an optimizer
     run_train_step     a training step that assigns variables, as Keras calls it
+    run_prepared_step  Keras's own training step, on a batch that was prepared first
     compiled           a function as `fit` compiles it; `value_and_gradient` of a function
 
 Everything else in this package is written in `keras.ops`. No other module names a framework or
@@ -47,6 +49,8 @@ if _backend == "jax":
         normal,
         num_replicas,
         own_entries,
+        rounded,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -77,6 +81,8 @@ elif _backend == "tensorflow":
         normal,
         num_replicas,
         own_entries,
+        rounded,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -107,6 +113,8 @@ elif _backend == "torch":
         normal,
         num_replicas,
         own_entries,
+        rounded,
+        run_prepared_step,
         run_train_step,
         shift_of_classes,
         stack_rows,
@@ -142,6 +150,8 @@ __all__ = [
     "normal",
     "num_replicas",
     "own_entries",
+    "rounded",
+    "run_prepared_step",
     "run_train_step",
     "shift_of_classes",
     "stack_rows",

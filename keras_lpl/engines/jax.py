@@ -13,6 +13,7 @@ from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_
 
 COMPUTES_CHANNELS_FIRST = False
 INDEX_DTYPE = "int32"
+LARGEST_NUMBER = 3.4e38
 BATCH_NORM_DTYPES: tuple[str, ...] = ()
 REPLICAS_SUM_GRADIENTS = False
 
@@ -27,6 +28,15 @@ def concrete(tensor: Tensor) -> np.ndarray | None:
 def with_rows(x: Tensor, rows: Any) -> Tensor:
     """`x` as it is: its size is known, and was compared with others."""
     return x
+
+
+def rounded(x: Tensor) -> Tensor:
+    """`x`, the product of two numbers, rounded before anything else is done with it.
+
+    Compilers merge a product into what is subtracted from it, and round once. In a softmax,
+    `exp(x - max(x))`, the largest number is then not 1, and overflows for logits of 1e8.
+    """
+    return ops.minimum(x, LARGEST_NUMBER)
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
@@ -128,12 +138,13 @@ def num_replicas() -> int:
     return 1
 
 
-def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+def gather_rows(x: Tensor, gradient_scale: float | None) -> tuple[Tensor, Any]:
     """The rows of all replicas, in the order of the replicas.
 
     Args:
         x: `(rows, columns)`, this replica's part. Replicas may have different numbers of rows.
-        gradient_scale: Factor on the gradient that flows back to this part.
+        gradient_scale: Factor on this replica's gradient, which flows back to its part; None for
+            the sum of the gradients of all replicas.
 
     Returns:
         `(x, first)`: `(rows of all, columns)`, and the row at which this replica's part begins.
@@ -246,17 +257,47 @@ def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
         What Keras takes: on JAX `(logs, state)`, else the logs.
     """
     state, data = args
-    groups = (
+    groups = _groups(model)
+    with keras.StatelessScope(state_mapping=_mapping(groups, state)) as scope:
+        logs = step(data)
+    return logs, _values(groups, scope)
+
+
+def run_prepared_step(
+    model: Any, prepare: Callable[..., Any], step: Callable[..., Any], *args: Any
+) -> Any:
+    """Runs Keras's training step on a batch that was prepared first.
+
+    Args:
+        model: The model.
+        prepare: `prepare(data)` returns the batch to train on. It may assign to variables.
+        step: Keras's own training step.
+        *args: What Keras passes, as for `run_train_step`.
+
+    Returns:
+        What Keras takes.
+    """
+    state, data = args
+    groups = _groups(model)
+    with keras.StatelessScope(state_mapping=_mapping(groups, state)) as scope:
+        data = prepare(data)
+    return step(_values(groups, scope), data)
+
+
+def _groups(model):
+    """Variables of a model in the order of the state that Keras passes to a training step."""
+    return (
         model.trainable_variables,
         model.non_trainable_variables,
         model.optimizer.variables,
         model.metrics_variables,
     )
-    mapping = [
-        pair
-        for variables, values in zip(groups, state, strict=True)
-        for pair in zip(variables, values, strict=True)
-    ]
-    with keras.StatelessScope(state_mapping=mapping) as scope:
-        logs = step(data)
-    return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)
+
+
+def _mapping(groups, state):
+    for variables, values in zip(groups, state, strict=True):
+        yield from zip(variables, values, strict=True)
+
+
+def _values(groups, scope):
+    return tuple([scope.get_current_value(variable) for variable in group] for group in groups)

@@ -13,6 +13,7 @@ from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_
 
 COMPUTES_CHANNELS_FIRST = False
 INDEX_DTYPE = "int32"
+LARGEST_NUMBER = 3.4e38
 BATCH_NORM_DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 REPLICAS_SUM_GRADIENTS = True
 
@@ -35,6 +36,15 @@ def with_rows(x: Tensor, rows: Any) -> Tensor:
     )
     with tf.control_dependencies([] if same is None else [same]):
         return ops.reshape(x, (rows, *ops.shape(x)[1:]))  # XLA knows no assertions
+
+
+def rounded(x: Tensor) -> Tensor:
+    """`x`, the product of two numbers, rounded before anything else is done with it.
+
+    Compilers merge a product into what is subtracted from it, and round once. In a softmax,
+    `exp(x - max(x))`, the largest number is then not 1, and overflows for logits of 1e8.
+    """
+    return ops.minimum(x, LARGEST_NUMBER)
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
@@ -166,7 +176,7 @@ def num_replicas() -> int:
     return 1 if tf.distribute.in_cross_replica_context() else strategy.num_replicas_in_sync
 
 
-def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+def gather_rows(x: Tensor, gradient_scale: float | None) -> tuple[Tensor, Any]:
     """The rows of all replicas; see `keras_lpl.engines.jax.gather_rows`."""
     replica = tf.distribute.get_replica_context()
     number = tf.cast(replica.replica_id_in_sync_group, x.dtype)
@@ -180,6 +190,8 @@ def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
         first = tf.math.count_nonzero(of_all[:, 0] < number, dtype=tf.int32)
 
         def gradient(upstream, _):
+            if gradient_scale is None:
+                return replica.all_reduce("sum", upstream)[first : first + rows]
             return gradient_scale * upstream[first : first + rows]
 
         return (of_all[:, 1:], first), gradient
@@ -288,3 +300,10 @@ def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any
 def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
     """Runs a training step; see `keras_lpl.engines.jax.run_train_step`."""
     return step(*args)
+
+
+def run_prepared_step(
+    model: Any, prepare: Callable[..., Any], step: Callable[..., Any], *args: Any
+) -> Any:
+    """Runs a step on a prepared batch; see `keras_lpl.engines.jax.run_prepared_step`."""
+    return step(prepare(*args))

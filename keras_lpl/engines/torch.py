@@ -35,6 +35,11 @@ def with_rows(x: Tensor, rows: Any) -> Tensor:
     return x
 
 
+def rounded(x: Tensor) -> Tensor:
+    """`x` as it is: operations are run one by one."""
+    return x
+
+
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
@@ -125,7 +130,7 @@ def num_replicas() -> int:
 
 
 class _GatheredRows(torch.autograd.Function):
-    """The rows of all processes; the gradient of this one's flows back, times a factor."""
+    """The rows of all processes, as `gather_rows` says."""
 
     @staticmethod
     def forward(ctx, x, sizes, rank, scale):
@@ -139,11 +144,15 @@ class _GatheredRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, upstream):
-        return ctx.scale * upstream[ctx.first : ctx.first + ctx.rows], None, None, None
+        if ctx.scale is None:
+            upstream = upstream.clone()
+            torch.distributed.all_reduce(upstream)
+        own = upstream[ctx.first : ctx.first + ctx.rows]
+        return own if ctx.scale is None else ctx.scale * own, None, None, None
 
 
 @torch.compiler.disable  # the number of rows is not known while code is traced
-def gather_rows(x: Tensor, gradient_scale: float) -> tuple[Tensor, Any]:
+def gather_rows(x: Tensor, gradient_scale: float | None) -> tuple[Tensor, Any]:
     """The rows of all replicas; see `keras_lpl.engines.jax.gather_rows`."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(world)]
@@ -243,3 +252,10 @@ def apply_gradients(optimizer: Any, gradients: list[Tensor], variables: list[Any
 def run_train_step(model: Any, step: Callable[..., Any], *args: Any) -> Any:
     """Runs a training step; see `keras_lpl.engines.jax.run_train_step`."""
     return step(*args)
+
+
+def run_prepared_step(
+    model: Any, prepare: Callable[..., Any], step: Callable[..., Any], *args: Any
+) -> Any:
+    """Runs a step on a prepared batch; see `keras_lpl.engines.jax.run_prepared_step`."""
+    return step(prepare(*args))

@@ -2,6 +2,7 @@
 
 from keras_lpl.core.loss import ClassificationLoss
 from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
+from keras_lpl.methods.adversarial.loss import AdversarialFeatureLoss
 from keras_lpl.methods.ala import ALALoss
 from keras_lpl.methods.asymmetric import AsymmetricLoss
 from keras_lpl.methods.average_top_k import AverageTopKLoss
@@ -26,6 +27,7 @@ from keras_lpl.methods.vector_scaling import VSLoss
 
 __all__ = [
     "ALALoss",
+    "AdversarialFeatureLoss",
     "AsymmetricLoss",
     "AverageTopKLoss",
     "BootstrappingLoss",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context
 from keras_lpl.core.outputs import check_counts
@@ -54,7 +55,7 @@ class ALA(Perturbation):
         check_counts(self.class_counts, samples)
         difficulty = (1 - ops.stop_gradient(samples.logits)) / 2
         margins = difficulty * samples.of_classes(quantity_factors(self.class_counts))
-        return self.scale * (samples.logits - margins * samples.membership)
+        return engines.rounded(self.scale * (samples.logits - margins * samples.membership))
 
     def check_head(self, layer: Any) -> None:
         warn_of_dense_head(self, self.scale, layer)

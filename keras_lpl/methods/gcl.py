@@ -76,7 +76,7 @@ class GCL(Perturbation):
         check_counts(self.class_counts, samples)
         sizes = samples.of_classes(self.noise * cloud_sizes(self.class_counts))
         clouded = samples.logits - sizes * self.draw(samples, context)
-        return self.scale * (clouded - self.margin * samples.membership)
+        return engines.rounded(self.scale * (clouded - self.margin * samples.membership))
 
     def draw(self, samples: Samples, context: Context) -> Tensor:
         """`|eps|`, `(rows, classes)`, the same for the same seed, step and place in the batch."""

@@ -27,6 +27,9 @@ from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Counts, Tensor
 from keras_lpl.methods.logit_adjustment import log_prior
 
+# The penalty grows no further from here on: the square of a larger number may be infinite.
+LARGEST_ROOT = 1e15
+
 
 def lade_regularizer(samples: Samples, class_counts: Counts, penalty: float) -> Tensor:
     """`R` of a batch, a scalar. Rows of weight 0 have no part in it.
@@ -42,15 +45,16 @@ def lade_regularizer(samples: Samples, class_counts: Counts, penalty: float) -> 
     member = samples.membership * weight
     of_class = divide_or_zero(ops.sum(member * logits, axis=0), ops.sum(member, axis=0))
 
-    # Rows of weight 0 may hold anything: they get a number below any logit, whose square is finite.
+    # Rows of weight 0 may hold anything: they get a number below any logit.
     is_in = weight > 0
-    kept = ops.where(is_in, logits + ops.log(ops.where(is_in, weight, 1.0)), -1e15)
+    kept = ops.where(is_in, logits + ops.log(ops.where(is_in, weight, 1.0)), -1e37)
     log_mean = ops.logsumexp(kept, axis=0) - ops.log(ops.maximum(ops.sum(weight), TINY))
 
     log_pi = log_prior(class_counts)
     shift = samples.of_classes(log_pi + np.log(len(log_pi)))[0]
     log_mean = log_mean - shift
-    bound = of_class - log_mean - penalty * ops.square(log_mean)
+    square = ops.square(ops.clip(log_mean, -LARGEST_ROOT, LARGEST_ROOT))
+    bound = of_class - log_mean - penalty * square
     return -ops.sum(samples.of_classes(np.exp(log_pi))[0] * bound)
 
 

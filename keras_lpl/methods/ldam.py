@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context
 from keras_lpl.core.outputs import check_counts
@@ -53,7 +54,8 @@ class LDAM(Perturbation):
     def __call__(self, samples: Samples, context: Context) -> Tensor:
         check_counts(self.class_counts, samples)
         margins = ldam_margins(self.class_counts, self.max_margin)
-        return self.scale * (samples.logits - samples.of_classes(margins) * samples.membership)
+        lowered = samples.logits - samples.of_classes(margins) * samples.membership
+        return engines.rounded(self.scale * lowered)
 
     def check_head(self, layer: Any) -> None:
         warn_of_dense_head(self, self.scale, layer)

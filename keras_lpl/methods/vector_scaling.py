@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context
 from keras_lpl.core.outputs import check_counts
@@ -48,7 +49,8 @@ class VS(Perturbation):
         counts = np.asarray(self.class_counts, dtype="float64")
         scale = (counts / counts.max(axis=-1, keepdims=True)) ** self.gamma
         shift = self.tau * log_prior(self.class_counts)
-        return samples.logits * samples.of_classes(scale) + samples.of_classes(shift)
+        scaled = engines.rounded(samples.logits * samples.of_classes(scale))
+        return scaled + samples.of_classes(shift)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,7 +1,8 @@
 """Models: `LPLModel`, which carries the state losses need, and models made or trained otherwise.
 
 `MetaModel` is an `LPLModel` that learns from a few balanced samples, by one of the methods
-`MetaWeightNet`, `LearningToReweight` and `MetaSAug`.
+`MetaWeightNet`, `LearningToReweight` and `MetaSAug`. `AdversarialModel` is one that trains on
+adversarial inputs.
 """
 
 from keras_lpl.core.meta_method import MetaMethod
@@ -9,15 +10,18 @@ from keras_lpl.methods.learning_to_reweight import LearningToReweight
 from keras_lpl.methods.meta_saug import MetaSAug
 from keras_lpl.methods.meta_weight_net import MetaWeightNet
 from keras_lpl.models.adjusted import with_logit_adjustment
+from keras_lpl.models.adversarial_model import AdversarialModel, attack
 from keras_lpl.models.lpl_model import LPLModel
 from keras_lpl.models.meta_model import MetaModel
 
 __all__ = [
+    "AdversarialModel",
     "LPLModel",
     "LearningToReweight",
     "MetaMethod",
     "MetaModel",
     "MetaSAug",
     "MetaWeightNet",
+    "attack",
     "with_logit_adjustment",
 ]

@@ -73,10 +73,14 @@ def with_logit_adjustment(
                 stacklevel=2,
             )
     if tau == "auto":
-        tau = _best_tau(model, class_counts, data)
+        strength = _best_tau(model, class_counts, data)
     elif data is not None:
         raise ValueError(f'`data` is for `tau="auto"`. Received: tau={tau!r} and data')
-    adjust = PostHocLogitAdjustment(class_counts, tau, name="logit_adjustment", dtype=logits.dtype)
+    else:
+        strength = checks.number(tau, "tau", minimum=0)
+    adjust = PostHocLogitAdjustment(
+        class_counts, strength, name="logit_adjustment", dtype=logits.dtype
+    )
     return keras.Model(inputs, adjust(logits), name=f"{model.name}_adjusted")
 
 

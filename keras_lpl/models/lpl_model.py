@@ -109,10 +109,11 @@ class LPLModel(ClassReweighting, keras.Model):
             )
         super().__init__(*args, **kwargs)
         self.statistics = Statistics(self._seeds, name="statistics")
-        if all(layer is not self.statistics for layer in self._layers):
-            # Before Keras 3.14, a functional model tracks no layer that is added later, and JAX
-            # would lose the state.
-            self._layers = [*self._layers, self.statistics]
+        # Before Keras 3.14, a functional model tracks no layer that is added later, and JAX would
+        # lose the state.
+        layers: list[Any] = getattr(self, "_layers", [])
+        if all(layer is not self.statistics for layer in layers):
+            setattr(self, "_layers", [*layers, self.statistics])  # noqa: B010
         self.reweighted_outputs: frozenset[str] = frozenset()
         self._has_progress = False
         plans = []

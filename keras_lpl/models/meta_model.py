@@ -26,13 +26,14 @@ from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.crossentropy import crossentropy
 from keras_lpl.core.meta_method import MetaMethod
-from keras_lpl.core.outputs import read_output, spread_weight
+from keras_lpl.core.outputs import spread_weight
 from keras_lpl.core.registry import register
 from keras_lpl.core.typing import Tensor
 from keras_lpl.methods.meta_weight_net import MetaWeightNet, weight_of_loss
 from keras_lpl.models.head import check_logits, symbolic_tensors
 from keras_lpl.models.lpl_model import LPLModel, only_leaf
 from keras_lpl.models.meta_samples import make_meta_samples
+from keras_lpl.models.plan import only_loss, read_samples
 from keras_lpl.models.state import adapted_context
 
 # Losses of the layers that were seen in the forward pass, for the losses that are computed of it.
@@ -67,7 +68,8 @@ class MetaModel(LPLModel):
 
     Raises:
         ValueError: for `meta_data` that lacks a class or does not fit the model, a model of several
-            outputs, and when compiled, for a loss that the method cannot train with.
+            outputs, and when compiled, for a loss that the method cannot train with. When trained,
+            on several replicas of TensorFlow or PyTorch.
 
     Example:
 
@@ -118,7 +120,7 @@ class MetaModel(LPLModel):
         if plan.loss is None:
             check_logits(plan.output.tensor, "`MetaModel`", symbolic_tensors(self)[0])
             self.check_single_labels(None)
-        self.method.check_loss(only_leaf(self.loss))
+        self.method.check_loss(only_loss(self))
         self.meta_samples.check(plan.output, plan.loss)
 
     def get_config(self) -> dict[str, Any]:
@@ -166,6 +168,12 @@ class MetaModel(LPLModel):
         return engines.run_train_step(self, self._step, *args)
 
     def _step(self, data):
+        replicas = engines.num_replicas()
+        if replicas > 1:
+            raise ValueError(
+                "`MetaModel` looks ahead with the gradients of a whole batch, and replicas have a "
+                f"part of it each. Train it on one device. Received: {replicas} replicas"
+            )
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         batch = _Batch(self, x, only_leaf(y), only_leaf(sample_weight))
         (y_pred, loss, updates), gradients, _ = engines.look_ahead(
@@ -182,13 +190,6 @@ class MetaModel(LPLModel):
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         self._loss_tracker.update_state(loss, sample_weight=size)
         return self.compute_metrics(x, y, y_pred, sample_weight)
-
-    def read_samples(self, y: Any, logits: Tensor, sample_weight: Any = None) -> Any:
-        """The batch as the compiled loss reads it, or as plain class labels; see `Samples`."""
-        loss = self._plan.outputs[0].loss
-        if loss is not None:
-            return loss.read(y, logits, sample_weight)
-        return read_output(y, logits, sample_weight)
 
     def own_variables_of_method(self) -> list[Any]:
         """Variables that the look ahead itself reads and assigns."""
@@ -252,7 +253,7 @@ class _Batch:
     def _losses(self, y_pred):
         """Plain cross-entropy of each sample, and the weights that were given."""
         logits = keras.tree.flatten(y_pred)[0]
-        samples = self.model.read_samples(self.y, logits, self.sample_weight)
+        samples = read_samples(self.model, self.y, logits, self.sample_weight)
         losses = ops.stop_gradient(samples.to_output(crossentropy(samples)))
         leading = tuple(logits.shape)[:-1]
         given = spread_weight(self.sample_weight, leading, samples.shape, "float32")
@@ -277,7 +278,7 @@ class _Batch:
         def meta_loss(weights):
             with self._scope(weights, self.values), model.training_step():
                 logits = keras.tree.flatten(model(x, training=True))[0]
-            samples = model.read_samples(y, logits)
+            samples = read_samples(model, y, logits)
             losses = crossentropy(samples) * samples.weight
             return scale * ops.sum(losses) / ops.sum(samples.weight)
 

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 
 from keras_lpl.core.loss import ClassificationLoss
-from keras_lpl.core.outputs import OutputForm, form_of
+from keras_lpl.core.outputs import OutputForm, form_of, read_output
+from keras_lpl.core.samples import Samples
+from keras_lpl.core.typing import Tensor
 from keras_lpl.models.head import Head
 
 
@@ -133,3 +135,17 @@ def part_of(value: Any, output: Output, outputs: tuple[Output, ...], name: str) 
         f"The model has {len(outputs)} outputs, so `{name}` must be a list or a dict with one "
         f"entry for each. Received: {name} of type {type(value).__name__}"
     )
+
+
+def read_samples(model: Any, y: Any, logits: Tensor, sample_weight: Any = None) -> Samples:
+    """A batch of a model of one output, as its loss reads it if that is one of this package."""
+    loss = only_loss(model)
+    if isinstance(loss, ClassificationLoss):
+        return loss.read(y, logits, sample_weight)
+    return read_output(y, logits, sample_weight)
+
+
+def only_loss(model: Any) -> Any:
+    """The loss of a model of one output, out of the list or dict it may be in."""
+    flat = keras.tree.flatten(getattr(model, "loss", None))
+    return flat[0] if len(flat) == 1 else None

@@ -3,6 +3,7 @@
 from keras_lpl.core.context import Context
 from keras_lpl.core.perturbation import Perturbation
 from keras_lpl.core.samples import Samples
+from keras_lpl.methods.adversarial.perturbation import AdversarialFeatures
 from keras_lpl.methods.ala import ALA
 from keras_lpl.methods.gcl import GCL
 from keras_lpl.methods.isda.perturbation import ISDA
@@ -20,6 +21,7 @@ __all__ = [
     "LDAM",
     "LPL",
     "VS",
+    "AdversarialFeatures",
     "Context",
     "LargeMargin",
     "LogitAdjustment",

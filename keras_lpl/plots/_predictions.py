@@ -52,7 +52,7 @@ def names_of(
 ) -> list[str]:
     """Names of the classes: those given, else their numbers."""
     found = int(max(labels.max(), predicted.max())) + 1
-    shape = getattr(y_pred, "shape", ())
+    shape: tuple[int, ...] = tuple(getattr(y_pred, "shape", ()))
     if len(shape) == 2 and shape[1] > 1:
         found = max(found, int(shape[1]))
     if class_names is None:

@@ -153,7 +153,8 @@ def draw_legend(ax: "Axes", series: Series, own_figure: bool) -> None:
     if own_figure:
         # A letter is some 0.09 inches wide, and a key with its gaps as wide as seven.
         width = 0.09 * (7 + max(len(name) for name in names))
-        columns = min(len(names), max(1, int(ax.figure.get_figwidth() / width)))
+        figure: Any = ax.figure
+        columns = min(len(names), max(1, int(figure.get_figwidth() / width)))
         ax.figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=columns)
     else:
         ax.legend(handles, names)

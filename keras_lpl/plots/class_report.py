@@ -70,8 +70,10 @@ def class_report(
         (recall, "recall", _series.COLORS[0], "o", 55),
         (precision, "precision", _series.COLORS[1], "D", 18),
     ):
-        drawn = {"color": color, "marker": marker, "label": name, "zorder": 2, "clip_on": False}
-        ax.scatter(values[order], height, s=size, **drawn)
+        points = ax.scatter(
+            values[order], height, s=size, color=color, marker=marker, label=name, zorder=2
+        )
+        points.set_clip_on(False)
     counts = (
         None
         if class_counts is None

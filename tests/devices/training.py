@@ -25,7 +25,8 @@ COUNTS = [30, 12, 6, 3]
 def make_losses():
     """Losses by the name of their output."""
     return {
-        "lpl_frequency": keras_lpl.LPLLoss(COUNTS, bound="ratio"),
+        "lade": keras_lpl.LADELoss(COUNTS),
+        "top_k": keras_lpl.AverageTopKLoss(),
         "lpl_confidence": keras_lpl.LPLLoss(),
         "la_lpl": keras_lpl.LPLLoss(COUNTS),  # with weights
         "isda": keras_lpl.ISDALoss(schedule=None),
@@ -105,9 +106,9 @@ def values_of(*models):
 
 
 def rows_without_reduction():
-    """A loss without reduction, and labels and logits of nine rows."""
+    """A loss without reduction whose rows depend on each other; labels and logits of nine rows."""
     rng = np.random.default_rng(1)
-    loss = keras_lpl.LPLLoss(COUNTS, bound="ratio", reduction=None)
+    loss = keras_lpl.LADELoss(COUNTS, reduction=None)
     return loss, rng.choice(CLASSES, size=9), rng.normal(size=(9, CLASSES)).astype("float32")
 
 
@@ -128,17 +129,24 @@ def on_tensorflow():
     loss, labels, logits = rows_without_reduction()
     parts = [(labels[:4], logits[:4]), (labels[4:], logits[4:])]
     parts = [tuple(map(tf.convert_to_tensor, part)) for part in parts]
-    found = strategy.run(
-        loss,
-        strategy.experimental_distribute_values_from_function(
-            lambda context: parts[context.replica_id_in_sync_group]
-        ),
+
+    def rows_and_gradient(part):
+        labels, logits = part
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            rows = loss(labels, logits)
+            total = tf.reduce_sum(rows)
+        return rows, tape.gradient(total, logits)
+
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group]
     )
-    rows = strategy.experimental_local_results(found)
-    return {
-        **values_of(model, plain_model),
-        "rows": np.concatenate([part.numpy() for part in rows]),
-    }
+    found = tf.function(lambda part: strategy.run(rows_and_gradient, args=(part,)))(values)
+    rows, gradient = (
+        np.concatenate([part.numpy() for part in strategy.experimental_local_results(each)])
+        for each in found
+    )
+    return {**values_of(model, plain_model), "rows": rows, "gradient": gradient}
 
 
 def on_torch(rank, folder):

@@ -123,6 +123,23 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "corrected": lambda rng, counts, **k: keras_lpl.CorrectedLoss(
         random_transition(rng, len(counts)), choose(rng, ["forward", "backward"]), **k
     ),
+    "ala": lambda rng, counts, **k: keras_lpl.ALALoss(counts, **k),
+    "lade": lambda rng, counts, **k: keras_lpl.LADELoss(counts, **k),
+    "over-smoothing": lambda rng, counts, **k: keras_lpl.LabelOverSmoothingLoss(
+        choose(rng, [0.0, 0.5, 0.98]), **k
+    ),
+    "distribution-balanced": lambda rng, counts, **k: keras_lpl.DistributionBalancedLoss(
+        counts, gamma=choose(rng, [0.0, 2.0]), **k
+    ),
+    "asymmetric": lambda rng, counts, **k: keras_lpl.AsymmetricLoss(
+        margin=choose(rng, [0.0, 0.05]), **k
+    ),
+    "average-top-k": lambda rng, counts, **k: keras_lpl.AverageTopKLoss(
+        choose(rng, [0.1, 0.5, 1.0]), **k
+    ),
+    # Without noise, which each backend draws in its own way.
+    "gcl": lambda rng, counts, **k: keras_lpl.GCLLoss(counts, noise=0.0, margin=0.2, **k),
+    "proselflc": lambda rng, counts, **k: keras_lpl.ProSelfLCLoss(**k),
     "isda": lambda rng, counts, **k: keras_lpl.ISDALoss(
         covariance=choose(rng, ["full", "diagonal"]), **k
     ),
@@ -131,9 +148,14 @@ LOSSES: dict[str, Callable[..., Any]] = {
     ),
     "center": lambda rng, counts, **k: keras_lpl.CenterLoss(choose(rng, [0.0, 0.3]), **k),
 }
-WITH_CONTEXT = ("isda", "large-margin", "center")
-WITHOUT_COUNTS = ("lpl-confidence", "focal", "gce", "bootstrapping", "combined", *WITH_CONTEXT)
-ONE_LABEL_ONLY = (*WITH_CONTEXT, "seesaw", "ldam", "corrected")
+READ_FEATURES = ("isda", "large-margin", "center")
+WITH_CONTEXT = (*READ_FEATURES, "gcl", "proselflc")
+WITHOUT_COUNTS = (
+    *WITH_CONTEXT,
+    *("lpl-confidence", "focal", "gce", "bootstrapping", "combined"),
+    *("over-smoothing", "asymmetric", "average-top-k"),
+)
+ONE_LABEL_ONLY = (*WITH_CONTEXT, "seesaw", "ldam", "corrected", "ala", "lade")
 
 
 @dataclasses.dataclass
@@ -209,6 +231,8 @@ class Setting:
         if self.name in WITH_CONTEXT:
             # Features are as large as the logits, and half precision must hold the gradient.
             size = min(size, 10.0 if self.logits_dtype == "float16" else 1e8)
+        if self.name == "lade":  # squares them
+            size = min(size, 1e10)
         logits = size * rng.normal(size=self.shape)
         if rng.random() < 0.2:  # one logit alone is large
             logits = np.where(rng.random(self.shape) < 0.1, logits, rng.normal(size=self.shape))

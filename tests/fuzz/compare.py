@@ -10,7 +10,7 @@ from tests.fuzz.run import run_setting
 VALUES = Path(__file__).with_name("values.json")
 
 # The cases of the test: as many settings, and as many batches of each.
-SETTINGS, DRAWS = 68, 4
+SETTINGS, DRAWS = 100, 3
 RTOL, ATOL = 1e-3, 1e-5
 
 

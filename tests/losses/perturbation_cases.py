@@ -175,7 +175,27 @@ def _self_corrected_oracle(labels, logits, class_counts, sample_weight=None, con
     return reference_losses.self_corrected(labels, logits, trust, constant_at)
 
 
+def _adversarial_case(norm, steps):
+    settings = {"epsilon": 0.3, "num_steps": steps, "norm": norm}
+
+    def change(labels, logits, counts, constant_at):
+        kernel = kernel_of(counts)
+        return reference_perturbations.adversarial(
+            labels, logits, kernel, **settings, at=constant_at
+        )
+
+    return _case(
+        f"adversarial-{norm}",
+        _informed(lambda counts, **k: keras_lpl.AdversarialFeatureLoss(**settings, **k)),
+        change,
+        _informed(lambda counts, **k: keras_lpl.AdversarialFeatureLoss(0.0, **k)),
+        is_variant=norm == "linf",
+    )
+
+
 CASES = [
+    _adversarial_case("l2", 3),
+    _adversarial_case("linf", 1),
     _case(
         "vector-scaling",
         lambda counts, **k: keras_lpl.VSLoss(counts, gamma=0.2, tau=1.5, **k),

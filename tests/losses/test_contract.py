@@ -321,3 +321,25 @@ def test_one_label_or_weight_is_not_spread_over_a_batch_of_unknown_size(which, x
     with pytest.raises(Exception, match=r"as many rows as the logits|[Ii]ncompatible|[Ss]hape"):
         fast(*arguments)
     assert np.isfinite(fast(y, arguments[1], weight))
+
+
+@pytest.mark.parametrize("name", ["ldam", "ala", "vector-scaling"])
+def test_scaled_logits_of_any_size_agree_with_eager(name):
+    """Compilers merge the scale into the softmax's `x - max(x)`, unless they are kept from it."""
+    counts = [900, 300, 80, 20, 7]
+    loss = {
+        "ldam": lambda: keras_lpl.LDAMLoss(counts, reduction="sum"),
+        "ala": lambda: keras_lpl.ALALoss(counts, reduction="sum"),
+        "vector-scaling": lambda: keras_lpl.VSLoss(counts, gamma=1.0, tau=0.0, reduction="sum"),
+    }[name]()
+    labels = np.arange(6) % 5
+
+    def total(x):
+        return loss(labels, x)
+
+    fast = engines.compiled_value_and_gradient(total)
+    for seed, size in enumerate([1e4, 1e8, 1e9, 1e10, 1e20, 1e28]):
+        logits = (size * np.random.default_rng(seed).normal(size=(6, 5))).astype("float32")
+        expected = engines.value_and_gradient(total, logits)
+        for one, other in zip(fast(logits), expected, strict=True):
+            assert_close(one, other)

@@ -8,6 +8,7 @@ import keras_lpl
 
 PRESETS = {
     "ALA": ("ALALoss", "ALA"),
+    "AdversarialFeatures": ("AdversarialFeatureLoss", "AdversarialFeatures"),
     "GCL": ("GCLLoss", "GCL"),
     "LDAM": ("LDAMLoss", "LDAM"),
     "LPL": ("LPLLoss", "LPL"),
