@@ -11,6 +11,8 @@ import argparse
 import time
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from common import digits_network, write_results

@@ -16,6 +16,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import quiet  # noqa: F401, before Keras
+
 import keras
 import numpy as np
 from fine_tune_image_folder import build as build_image_model
