@@ -1,4 +1,4 @@
-"""Robust accuracy: digits learnt from inputs as they are, and from inputs moved against a network.
+"""Robust accuracy: digits learnt from inputs as they are, and from inputs moved against them.
 
     python examples/adversarial.py
 
