@@ -76,7 +76,7 @@ class ISDA(Perturbation):
         if self.covariance == "full" and shift is None:
             spread = spread_of_full(samples, kernel, moments.scatter, moments.count)
         else:
-            covariance = ops.stop_gradient(moments.covariance)
+            covariance = ops.stop_gradient(ops.convert_to_tensor(moments.covariance))
             covariance = covariance if shift is None else covariance + shift
             of_kind = spread_of_diagonal if self.covariance == "diagonal" else spread_of_learnt
             spread = of_kind(samples, kernel, covariance)
