@@ -15,8 +15,8 @@ import quiet  # noqa: F401, before Keras
 
 import keras
 import numpy as np
-from common import digits_network, write_results
-from reporting import markdown_table, mean_and_spread
+from common import digits_network, environment
+from reporting import markdown_table, mean_and_spread, write_json
 
 import keras_lpl
 
@@ -77,8 +77,9 @@ def main():
         shown = [mean_and_spread([r[key] for r in own]) for key in ("accuracy", "robust_accuracy")]
         lines.append([method, *shown])
     print(markdown_table(["trained", "accuracy, %", "under PGD, %"], lines))
+    content = {"epsilon": EPSILON, "epochs": options.epochs, "environment": environment()}
     path = options.out / f"{keras.config.backend()}.json"
-    write_results(path, runs, epsilon=EPSILON, epochs=options.epochs)
+    write_json(path, {**content, "rows": runs})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def test_runs(tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     (file,) = tmp_path.glob("*.json")
-    runs = json.loads(file.read_text())["runs"]
+    runs = json.loads(file.read_text())["rows"]
     assert [run["method"] for run in runs] == [
         "plain",
         "adversarial features",
