@@ -97,9 +97,9 @@ def train_on_one():
 
 
 def values_of(*models):
-    """All variables, by place and path: two statistics may have the same path."""
+    """All variables, by place and name. Paths count the layers that a process has made before."""
     return {
-        f"{i} {j} {variable.path}": keras.ops.convert_to_numpy(variable)
+        f"{i} {j} {variable.name}": keras.ops.convert_to_numpy(variable)
         for i, model in enumerate(models)
         for j, variable in enumerate(model.weights)
     }

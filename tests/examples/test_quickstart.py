@@ -1,6 +1,7 @@
 """The quickstart runs every method by name, and ends in a table of all."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def test_runs_methods_by_name(tmp_path):
     methods = ALL if keras.backend.backend() == "torch" else SOME
     options = ["--methods", *methods, "--seeds", "1", "--epochs", "2", "--out", tmp_path]
     command = [sys.executable, "-W", "error::UserWarning", "examples/quickstart.py", *options]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    wide = {**os.environ, "COLUMNS": "200"}  # or a long name takes two lines
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=wide)
     assert result.returncode == 0, result.stderr[-2000:]
     runs = json.loads(next(tmp_path.glob("*.json")).read_text())["runs"]
     assert len(runs) == (len(METHODS) if methods == ALL else len(SOME))
