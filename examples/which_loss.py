@@ -148,6 +148,8 @@ def parse(arguments=None):
     options = parser.parse_args(arguments)
     if options.splits < 2:
         parser.error("--splits must be 2 or more: one difference has no interval")
+    if not options.data.exists():
+        raise SystemExit(f"There is no file or folder {options.data}.")
     if not options.data.is_dir() and options.target is None:
         parser.error("a CSV file needs --target COLUMN")
     return options

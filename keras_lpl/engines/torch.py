@@ -155,9 +155,16 @@ class _GatheredRows(torch.autograd.Function):
 def gather_rows(x: Tensor, gradient_scale: float | None) -> tuple[Tensor, Any]:
     """The rows of all replicas; see `keras_lpl.engines.jax.gather_rows`."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(world)]
-    torch.distributed.all_gather(sizes, torch.full_like(sizes[0], x.shape[0]))
-    rows = [int(size) for size in sizes]
+    shape = torch.tensor(tuple(x.shape), device=x.device)
+    shapes = [torch.empty_like(shape) for _ in range(world)]
+    torch.distributed.all_gather(shapes, shape)
+    rows, columns = zip(*(of_rank.tolist() for of_rank in shapes), strict=True)
+    if len(set(columns)) > 1:
+        raise ValueError(
+            "Every process must give the loss the same kinds of input: `sample_weight` and a mask "
+            "on all of them or on none, and labels of one form. "
+            f"Received: {', '.join(map(str, columns))} numbers for a row, process by process"
+        )
     return _GatheredRows.apply(x, rows, rank, gradient_scale), sum(rows[:rank])
 
 

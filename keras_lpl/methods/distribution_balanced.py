@@ -144,7 +144,9 @@ class DistributionBalancedLoss(ClassificationLoss):
         check_counts(self.class_counts, samples)
         logits, yes = questions(samples)
         counts = np.asarray(self.class_counts, dtype="float64")
-        log_odds = np.log(counts / (counts.sum(axis=-1, keepdims=True) - counts))
+        # At least one: the difference of large counts may be rounded to 0.
+        others = np.maximum(counts.sum(axis=-1, keepdims=True) - counts, 1.0)
+        log_odds = np.log(counts / others)
         logits = logits + self.bias_scale * of_questions(samples, log_odds)
         scaled = self.negative_scale * logits
         positive = self._focal(logits)

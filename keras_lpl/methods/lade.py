@@ -32,7 +32,7 @@ LARGEST_ROOT = 1e15
 
 
 def lade_regularizer(samples: Samples, class_counts: Counts, penalty: float) -> Tensor:
-    """`R` of a batch, a scalar. Rows of weight 0 have no part in it.
+    """`R` of a batch, a scalar. Rows of weight 0 have no part in it; without others it is 0.
 
     A class that is not in the batch has `P_c = 0`, as in the authors' code.
 
@@ -55,7 +55,8 @@ def lade_regularizer(samples: Samples, class_counts: Counts, penalty: float) -> 
     log_mean = log_mean - shift
     square = ops.square(ops.clip(log_mean, -LARGEST_ROOT, LARGEST_ROOT))
     bound = of_class - log_mean - penalty * square
-    return -ops.sum(samples.of_classes(np.exp(log_pi))[0] * bound)
+    regularizer = -ops.sum(samples.of_classes(np.exp(log_pi))[0] * bound)
+    return ops.where(ops.any(is_in), regularizer, 0.0)
 
 
 @register

@@ -67,6 +67,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         """Adds a batch, of labels and predictions as the losses of this package take them."""
         if not hasattr(y_pred, "shape"):
             y_pred = ops.convert_to_tensor(y_pred)
+        if 0 in tuple(y_pred.shape):  # Keras takes no maximum of nothing
+            return
         samples = read_output(
             y_true,
             y_pred,

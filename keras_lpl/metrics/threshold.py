@@ -71,7 +71,9 @@ def choose_threshold(
     else:
         quality = np.sqrt(recall * specificity)
     best = int(quality.argmax())
-    ends = np.concatenate([[values[0] - 1], values, [values[-1] + 1]])
+    # Next to a large number, one less may be the same number in float32.
+    below = min(values[0] - 1, float(np.nextafter(np.float32(values[0]), np.float32(-np.inf))))
+    ends = np.concatenate([[below], values, [values[-1] + 1]])
     low, high = ends[best], ends[best + 1]
     middle = (low + high) / 2
     # Predictions are float32 as a rule, where there may be nothing between two neighbours.

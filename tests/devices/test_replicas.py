@@ -4,6 +4,7 @@ The oracle is the same batches, whole, on one device. Replicas need processes of
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,14 @@ def test_without_reduction_each_replica_has_the_losses_of_its_rows(on_replicas):
     gradient = engines.value_and_gradient(lambda x: keras.ops.sum(loss(labels, x)), logits)[1]
     found = np.concatenate([found["gradient"] for found in on_replicas])
     np.testing.assert_allclose(found, gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="elsewhere all replicas run one function")
+def test_weights_of_one_process_alone_are_refused_by_all(on_replicas):
+    for found in on_replicas:
+        assert re.search(
+            r"on all of them or on none.*Received: 8, 7 numbers", str(found["refused"])
+        )
 
 
 def test_the_parts_alone_train_otherwise():

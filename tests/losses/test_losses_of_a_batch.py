@@ -27,6 +27,11 @@ def test_lade_is_a_regulariser_of_the_batch():
     assert_close(added[0], alone[1] - alone[0], rtol=1e-4)
 
 
+def test_lade_of_no_rows_is_zero():
+    loss = keras_lpl.LADELoss((40, 500, 7), strength=100.0)
+    assert float(loss(np.array([0, 1]), np.zeros((2, 3), "float32"), np.zeros(2))) == 0
+
+
 def test_lade_of_huge_logits_is_finite():
     """The square of its normaliser would not be; nor does it hide what lies far below."""
     loss = keras_lpl.LADELoss((40, 500, 7, 90, 12), reduction=None)

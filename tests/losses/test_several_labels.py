@@ -92,3 +92,9 @@ def test_arguments(case):
     make, message = ARGUMENTS[case]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_distribution_balanced_of_huge_counts_is_finite():
+    """The counts of all other classes are lost beside the first one, and are not 0."""
+    loss = keras_lpl.DistributionBalancedLoss([10**17, 1, 1])
+    assert np.isfinite(float(loss(np.eye(3, dtype="float32"), np.zeros((3, 3), "float32"))))

@@ -105,6 +105,12 @@ def test_calibration_of_certain_predictions():
     assert result(metrics.ExpectedCalibrationError(), [1, 0], certain) == pytest.approx(1)
 
 
+def test_calibration_of_no_samples():
+    metric = metrics.ExpectedCalibrationError()
+    metric.update_state(np.zeros(0, "int32"), np.zeros((0, 3), "float32"))
+    assert float(metric.result()) == 0
+
+
 @pytest.mark.parametrize("make", [*BY_CLASS, metrics.ExpectedCalibrationError])
 def test_in_fit_saved_and_restored(rng, make):
     labels, logits = sample(rng)
@@ -164,6 +170,15 @@ def test_between_neighbouring_numbers():
     scores = np.array([low, high])
     threshold = metrics.choose_threshold([0, 1], scores)
     assert (scores > threshold).tolist() == [False, True]
+
+
+@pytest.mark.on_one_backend
+@pytest.mark.parametrize("scores", [[2e7, 2e7], [-1e8, -5e7], [1e20, 2e20]])
+def test_below_large_numbers(scores):
+    """One less is the same number in float32."""
+    scores = np.array(scores, "float32")
+    threshold = metrics.choose_threshold([1, 0], scores)  # all are positive, or none is found
+    assert (scores > np.float32(threshold)).all()
 
 
 @pytest.mark.on_one_backend
