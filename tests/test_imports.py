@@ -29,6 +29,7 @@ ROOMS = [
     "perturbations",
     "layers",
     "testing",
+    "metrics",
     "models",
     "callbacks",
 ]

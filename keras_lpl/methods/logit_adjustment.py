@@ -143,6 +143,7 @@ class PostHocLogitAdjustment(keras.layers.Layer):
 
     def __init__(self, class_counts: Counts, tau: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.class_counts = checks.class_counts(class_counts)
         self.tau = checks.number(tau, "tau", minimum=0)
 

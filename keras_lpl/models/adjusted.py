@@ -1,21 +1,15 @@
 """Post-hoc logit adjustment of a trained model."""
 
 import warnings
-from collections.abc import Iterable
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from keras_lpl.core import checks
-from keras_lpl.core.outputs import read_output
 from keras_lpl.core.typing import Counts
 from keras_lpl.methods.logit_adjustment import PostHocLogitAdjustment
+from keras_lpl.models.best_tau import best_tau
 from keras_lpl.models.head import check_logits, symbolic_tensors
-
-TAUS = tuple(round(0.1 * step, 1) for step in range(31))
-"""Strengths that `tau="auto"` tries."""
 
 
 def with_logit_adjustment(
@@ -33,8 +27,9 @@ def with_logit_adjustment(
             indices; for one logit negatives and positives, for several labels `(labels, 2)`.
         tau: Strength; 1 is consistent for the balanced error. `"auto"` chooses the one of 0, 0.1,
             ..., 3 with the largest balanced accuracy on `data`; of equals the one closest to 1.
-        data: For `tau="auto"`: held-out data `(x, y)`, or anything that gives such batches, each
-            once. Where rare classes have a handful of samples in it, 1 is the better choice.
+        data: For `tau="auto"`: held-out data `(x, y)` or `(x, y, sample_weight)`, or anything that
+            gives such batches, each once. Masked steps do not count. Where rare classes have a
+            handful of samples in it, 1 is the better choice.
 
     Returns:
         A `keras.Model` from the same inputs to adjusted logits. Its last layer,
@@ -43,7 +38,8 @@ def with_logit_adjustment(
     Raises:
         ValueError: if the model ends in probabilities or its input shape is not known, for a count
             of zero or less, if the number of counts is not that of the classes, or for
-            `tau="auto"` without data.
+            `tau="auto"` without data, or with data that are no such batches or whose predictions
+            are not finite.
 
     Example:
 
@@ -73,7 +69,7 @@ def with_logit_adjustment(
                 stacklevel=2,
             )
     if tau == "auto":
-        strength = _best_tau(model, class_counts, data)
+        strength = best_tau(model, class_counts, data)
     elif data is not None:
         raise ValueError(f'`data` is for `tau="auto"`. Received: tau={tau!r} and data')
     else:
@@ -82,40 +78,3 @@ def with_logit_adjustment(
         class_counts, strength, name="logit_adjustment", dtype=logits.dtype
     )
     return keras.Model(inputs, adjust(logits), name=f"{model.name}_adjusted")
-
-
-def _best_tau(model, class_counts, data):
-    """The strength of the largest balanced accuracy on held-out data."""
-    if data is None:
-        raise ValueError(
-            '`tau="auto"` needs held-out data: pass `data=(x, y)`, not the training data, on which '
-            "the model is too sure of itself. Received: data=None"
-        )
-    logits, labels = _logits_and_labels(model, data)
-    multi_label = isinstance(checks.class_counts(class_counts)[0], tuple)
-
-    def balanced_accuracy(tau):
-        adjusted = PostHocLogitAdjustment(class_counts, tau)(logits)
-        samples = read_output(labels, adjusted, multi_label=multi_label)
-        truth = samples.labels
-        if samples.has_soft_labels:
-            truth = ops.argmax(truth, axis=-1)
-        predicted = ops.argmax(samples.logits, axis=-1)
-        hit = ops.equal(ops.cast(predicted, "int32"), ops.cast(truth, "int32"))
-        recall = ops.convert_to_numpy(samples.mean_by_class(ops.cast(hit, "float32")))
-        return recall[ops.convert_to_numpy(samples.weight_by_class()) > 0].mean()
-
-    return max(TAUS, key=lambda tau: (balanced_accuracy(tau), -abs(tau - 1)))
-
-
-def _logits_and_labels(model, data):
-    if isinstance(data, tuple) and len(data) == 2:
-        return model.predict(data[0], verbose=0), data[1]
-    if not isinstance(data, Iterable):
-        raise ValueError(
-            "`data` must be `(x, y)` or give such batches. "
-            f"Received: an object of type {type(data).__name__}"
-        )
-    parts = [(model.predict_on_batch(batch[0]), batch[1]) for batch in data]
-    logits, labels = zip(*parts, strict=True)
-    return np.concatenate(logits), np.concatenate([ops.convert_to_numpy(y) for y in labels])

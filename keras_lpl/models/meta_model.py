@@ -16,6 +16,7 @@ the authors of Meta-Weight-Net and MetaSAug.
 
 import contextlib
 import contextvars
+import math
 from typing import Any
 
 import keras
@@ -242,7 +243,12 @@ class _Batch:
         model, method = self.model, self.method
         with self._scope(weights, values) as scope:
             losses, given = self._losses(y_pred)
-            weight = weight_of(learnt, losses, given)
+            # A bad row must spoil neither the weights of the others nor hide behind a weight of 0.
+            is_bad = ops.isnan(losses)
+            usual = weight_of(learnt, _zero_where(is_bad, losses), _zero_where(is_bad, given))
+            # Keras's own losses multiply by the weight, and NaN would reach the model.
+            has_law = model._plan.outputs[0].loss is not None
+            weight = ops.where(is_bad, math.nan if has_law else given, usual)
             with (
                 _set(_layer_losses, layer_losses),
                 adapted_context(lambda context: method.adapt(context, learnt)),
@@ -251,7 +257,7 @@ class _Batch:
         return loss, self._updates(scope)
 
     def _losses(self, y_pred):
-        """Plain cross-entropy of each sample, and the weights that were given."""
+        """Cross-entropy of each sample, NaN for a bad one, and the weights that were given."""
         logits = keras.tree.flatten(y_pred)[0]
         samples = read_samples(self.model, self.y, logits, self.sample_weight)
         losses = ops.stop_gradient(samples.to_output(crossentropy(samples)))
@@ -310,6 +316,10 @@ def _set(variable, value):
         yield
     finally:
         variable.reset(token)
+
+
+def _zero_where(mask, x):
+    return ops.where(mask, 0.0, x)
 
 
 def _finite_or_zero(gradients):

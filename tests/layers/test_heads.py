@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_lpl
+from keras_lpl.models.best_tau import TAUS
 from tests.models import helpers
 
 
@@ -144,7 +145,7 @@ def test_a_tau_is_chosen_on_held_out_data(form):
         predicted = (x - tau * np.log(np.array([8, 4, 2]) / 14)).argmax(axis=1)
         return np.mean([(predicted == labels)[labels == c].mean() for c in range(3)])
 
-    scores = {t: balanced_accuracy(t) for t in keras_lpl.models.adjusted.TAUS}
+    scores = {t: balanced_accuracy(t) for t in TAUS}
     best = [t for t, score in scores.items() if score == max(scores.values())]
     assert tau == min(best, key=lambda t: abs(t - 1))
     assert tau > 1.2
@@ -164,6 +165,54 @@ def test_a_tau_for_one_logit_and_for_several_labels():
         )
         # The middle between both sides is at a logit of -2.5, and log 19 is 2.9.
         assert 0.6 <= adjusted.get_layer("logit_adjustment").tau <= 1.2
+
+
+def test_masked_steps_have_no_say_in_the_tau():
+    """Whatever their labels; nor have samples of weight 0."""
+    model, x, labels = biased()
+    inputs = keras.Input((4, 3))
+    steps = keras.Model(inputs, model.layers[-1](keras.layers.Masking()(inputs)))
+    x = np.concatenate([x.reshape(30, 3, 3), np.zeros((30, 1, 3), "float32")], axis=1)
+    taus = []
+    for padding in (0, 2, -1):
+        y = np.concatenate([labels.reshape(30, 3), np.full((30, 1), padding)], axis=1)
+        weight = np.ones(30, "float32")
+        if padding == 2:
+            y[:6], weight[:6] = (y[:6] + 1) % 3, 0
+        else:
+            weight[:6] = 0
+        adjusted = keras_lpl.models.with_logit_adjustment(
+            steps, [8, 4, 2], tau="auto", data=(x, y, weight)
+        )
+        taus.append(adjusted.get_layer("logit_adjustment").tau)
+    assert taus[0] == taus[1] == taus[2] > 1.2
+    loss = keras_lpl.PerturbedCrossentropy([], ignore_class=-1)
+    # The metric reads the mask, which the layer passes on.
+    adjusted.compile(loss=loss, weighted_metrics=[keras_lpl.metrics.BalancedAccuracy()])
+    found = adjusted.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+    alone = keras_lpl.models.with_logit_adjustment(model, [8, 4, 2], tau=taus[0])
+    predicted = alone.predict(x[6:, :3].reshape(-1, 3), verbose=0).argmax(axis=1)
+    truth = y[6:, :3].reshape(-1)
+    expected = np.mean([(predicted == truth)[truth == c].mean() for c in range(3)])
+    assert found["balanced_accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.on_one_backend
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x * np.nan, y), "not finite"),
+        (lambda x, y: (x[:0], y[:0]), "without samples"),
+        (lambda x, y: iter([]), "no batches"),
+        (lambda x, y: [x, y], r"tuple `\(x, y\)`.*list with an entry of type ndarray"),
+        (lambda x, y: (x,), "tuple with 1 parts"),
+    ],
+    ids=["nan", "empty", "no batches", "list", "labels forgotten"],
+)
+def test_bad_data_for_a_tau(change, message):
+    model, x, labels = biased()
+    with pytest.raises(ValueError, match=message):
+        keras_lpl.models.with_logit_adjustment(model, [8, 4, 2], tau="auto", data=change(x, labels))
 
 
 @pytest.mark.on_one_backend

@@ -21,17 +21,28 @@ LOSSES = {
     "center": lambda: keras_lpl.CenterLoss(strength=0.1),
     "large-margin": lambda: keras_lpl.LargeMarginLoss(2, annealing=1.0),
 }
+METHODS = {
+    "meta-weight-net": (keras_lpl.models.MetaWeightNet, lambda: keras_lpl.LPLLoss(COUNTS)),
+    "reweight": (keras_lpl.models.LearningToReweight, lambda: keras_lpl.LPLLoss(COUNTS)),
+    "meta-saug": (keras_lpl.models.MetaSAug, LOSSES["isda-full"]),
+}
 # The input is what the last layer reads. Features of 1e15 count as infinite, logits of 1e30.
 HUGE_FEATURES, HUGE_LOGITS = [1e16, 1e20, 3e38, -3e38], [1e36, -1e36, 3e38, -3e38]
-READ_FEATURES = ("isda-full", "isda-diagonal", "center", "large-margin")
+READ_FEATURES = ("isda-full", "isda-diagonal", "center", "large-margin", "meta-saug")
 BAD_WEIGHTS = [np.nan, np.inf, -np.inf, 3e38]
 
 
 def model_of(name):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((5,))
-    model = keras_lpl.LPLModel(inputs, keras.layers.Dense(CLASSES)(inputs))
-    model.compile(keras.optimizers.SGD(0.1), loss=LOSSES[name]())
+    outputs = keras.layers.Dense(CLASSES)(inputs)
+    if name in METHODS:
+        method, make_loss = METHODS[name]
+        balanced = np.eye(CLASSES, 5, dtype="float32"), np.arange(CLASSES)
+        model = keras_lpl.models.MetaModel(inputs, outputs, method=method(), meta_data=balanced)
+    else:
+        model, make_loss = keras_lpl.LPLModel(inputs, outputs), LOSSES[name]
+    model.compile(keras.optimizers.SGD(0.1), loss=make_loss())
     return model
 
 
@@ -55,7 +66,7 @@ def batch(name, soft):
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["indices", "soft"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, *METHODS])
 def test_a_poisoned_row_changes_nothing_but_the_loss(name, soft):
     model = model_of(name)
     x, y, weight, is_bad = batch(name, soft)
