@@ -29,6 +29,12 @@ def finite_rows(logits: Tensor) -> Tensor:
     return squared_length(logits * LARGEST**-0.5) < LARGEST
 
 
+def negated(mask: Tensor) -> Tensor:
+    """`not mask`, of a mask that comes of a comparison with numbers that may be NaN."""
+    # TensorFlow's graph optimizer makes `a >= b` of `logical_not(a < b)`, which is False for NaN.
+    return ops.cast(mask, "float32") < 0.5
+
+
 def squared_length(rows: Tensor) -> Tensor:
     """Sum of the squares of each row of `(rows, columns)`, `(rows,)`."""
     return ops.sum(ops.square(rows), axis=-1)

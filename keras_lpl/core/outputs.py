@@ -24,7 +24,7 @@ from keras_lpl.core import checks
 from keras_lpl.core import labels as label_forms
 from keras_lpl.core.labels import RowLabels
 from keras_lpl.core.masks import mask_of
-from keras_lpl.core.numerics import LARGEST, finite_rows, flat, squared_length
+from keras_lpl.core.numerics import LARGEST, finite_rows, flat, negated, squared_length
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -134,12 +134,12 @@ def read_output(
         features = ops.where(is_usable[:, None], features, 0.0)
     if labels.is_label is not None:
         is_usable = ops.logical_and(is_usable, labels.is_label)
-    is_bad = ops.logical_not(is_usable)
+    is_bad = negated(is_usable)
     if weight is not None:
         is_weight = ops.abs(weight) < LARGEST
         # A row of weight 0 may hold anything.
         is_bad = ops.logical_and(is_bad, weight != 0)
-        is_bad = ops.logical_or(is_bad, ops.logical_not(is_weight))
+        is_bad = ops.logical_or(is_bad, negated(is_weight))
         is_usable = ops.logical_and(is_usable, ops.logical_and(weight > 0, is_weight))
         if features is not None:
             is_usable = ops.logical_and(is_usable, weight * squares < LARGEST)
