@@ -83,7 +83,9 @@ def make_table(options):
             share = found[cheaper][1] / found["gradients"][1]
             rows.append([f"{classes:,}", f"{devices:,}", *cells, f"{cheaper}, {share:.0%}"])
     names = ["gather", "sums by class", "gradients"]
-    return markdown_table(["classes", "devices", *names, "cheaper, to the gradients"], rows)
+    return markdown_table(
+        ["classes", "devices", *names, "cheaper, and its share of the gradients' time"], rows
+    )
 
 
 def read_options(arguments=None):

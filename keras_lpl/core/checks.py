@@ -7,6 +7,7 @@ Labels are checked in `keras_lpl.core.labels`.
 
 import math
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ SOFT_LABEL_TOLERANCE = 0.02
 
 MAX_COUNT = 2**63
 """No class has so many training samples."""
+
+SHARES_TOLERANCE = 0.01
 
 
 def class_counts(
@@ -71,7 +74,16 @@ def class_counts(
             f"`{name}` must hold numbers, not text. Received: {name}={shortened(counts)}"
         )
     total = len(entries)
-    return tuple(_count(n, f"{name}[{c}]", allow_zero, total) for c, n in enumerate(entries))
+    read = tuple(_count(n, f"{name}[{c}]", allow_zero, total) for c, n in enumerate(entries))
+    if 0 < min(read) < 1 and abs(sum(read) - 1) > SHARES_TOLERANCE:
+        warnings.warn(
+            f"`{name}` has entries below 1 that do not add up to 1, so they are neither counts nor "
+            "shares. Are they class weights, which are larger for rare classes? Pass the counts "
+            f"of the training set (`keras_lpl.data.class_counts(y)`). Received: {name}="
+            f"{shortened(counts)}",
+            stacklevel=2,
+        )
+    return read
 
 
 def in_class_order(counts: Any, name: str) -> list:

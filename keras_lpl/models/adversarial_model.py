@@ -205,7 +205,9 @@ def _moved(model, x, y, ascent, seed, value_range, training):
         return engines.gradients_of(total_loss, [delta])[1][0]
 
     def clip(delta):
-        return ops.clip(x + delta, *value_range) - x
+        # Values that are out of range already stay, rather than be moved by more than epsilon.
+        lowest, highest = ops.minimum(x, value_range[0]), ops.maximum(x, value_range[1])
+        return ops.clip(x + delta, lowest, highest) - x
 
     start = ops.zeros_like(x) if seed is None else _random_start(x, ascent, seed)
     delta = ascent.climb(gradient_of, start, None if value_range is None else clip)

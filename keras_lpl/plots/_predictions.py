@@ -25,12 +25,25 @@ def read(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
             "`y_true` and `y_pred` must be of the same samples, at least one. "
             f"Received: {len(labels)} labels and {len(predicted)} predictions"
         )
+    classes = _num_columns(y_pred)
+    if classes is not None and labels.max() >= classes:
+        raise ValueError(
+            f"`y_true` must hold classes below {classes}, as many as the predictions have; leave "
+            f"ignored samples out. Received: the label {labels.max()}"
+        )
     return labels, predicted
 
 
 def _indices(values, name):
     values = np.asarray(ops.convert_to_numpy(values))
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"`{name}` must be finite. Received: NaN or infinite numbers")
     if values.ndim == 2 and values.shape[1] > 1:
+        if name == "y_true" and np.any(np.abs(values.sum(axis=1) - 1) > 0.01):
+            raise ValueError(
+                "`y_true` must have one label for each sample: class indices, or rows that add up "
+                "to 1. Draw several labels one by one. Received: rows with other sums"
+            )
         return values.argmax(axis=1)
     values = values.reshape(-1) if values.ndim == 2 else values
     if values.ndim != 1 or not np.all(values == np.floor(values)) or values.min(initial=0) < 0:
@@ -39,6 +52,12 @@ def _indices(values, name):
             f"(samples, classes). Received: {name} of shape {values.shape}"
         )
     return values.astype("int64")
+
+
+def _num_columns(y_pred):
+    """Number of classes of logits or probabilities; None for class indices."""
+    shape: tuple[int, ...] = tuple(getattr(y_pred, "shape", ()))
+    return int(shape[1]) if len(shape) == 2 and shape[1] > 1 else None
 
 
 def count(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -51,10 +70,7 @@ def names_of(
     labels: np.ndarray, predicted: np.ndarray, y_pred: Any, class_names: Sequence[str] | None
 ) -> list[str]:
     """Names of the classes: those given, else their numbers."""
-    found = int(max(labels.max(), predicted.max())) + 1
-    shape: tuple[int, ...] = tuple(getattr(y_pred, "shape", ()))
-    if len(shape) == 2 and shape[1] > 1:
-        found = max(found, int(shape[1]))
+    found = max(int(max(labels.max(), predicted.max())) + 1, _num_columns(y_pred) or 0)
     if class_names is None:
         return [str(index) for index in range(found)]
     if len(class_names) < found:

@@ -109,8 +109,8 @@ def test_large_counts_stay_exact(size):
 
 
 def test_fractions_stay_fractions():
-    assert checks.class_counts([0.25, 2.0]) == (0.25, 2)
-    assert type(checks.class_counts(np.array([0.25, 2.0], "float32"))[0]) is float
+    assert checks.class_counts([1.25, 2.0]) == (1.25, 2)
+    assert type(checks.class_counts(np.array([1.25, 2.0], "float32"))[0]) is float
 
 
 WAY_OUT = r"read by its keys, which must be the class indices.*"
@@ -211,3 +211,13 @@ def test_bad_counts_of_several(counts, message):
         checks.class_counts(counts, multi_label=True)
     if "positive" in message:
         assert checks.class_counts(counts, allow_zero=True, multi_label=True) == ((5, 0),)
+
+
+def test_class_weights_in_the_place_of_counts_are_told_about(recwarn):
+    weights = {0: 0.37, 1: 0.9, 2: 11.0}
+    with pytest.warns(UserWarning, match=r"neither counts nor shares.*class weights.*0\.37"):
+        checks.class_counts(weights)
+    recwarn.clear()
+    for fine in ([0.6, 0.3, 0.1], [50, 2.5, 1], [0, 3, 1], [1e-9, 1.0]):
+        checks.class_counts(fine, allow_zero=True)
+    assert not recwarn.list

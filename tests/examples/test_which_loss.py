@@ -85,9 +85,14 @@ def test_on_a_folder_of_images(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["x.csv"], "needs --target"), (["x.csv", "--target", "y", "--splits", "1"], "2 or more")],
+    [([], "needs --target"), (["--target", "kind", "--splits", "1"], "2 or more")],
 )
-def test_bad_arguments(arguments, message, capsys):
+def test_bad_arguments(arguments, message, table, capsys):
     with pytest.raises(SystemExit):
-        example.main(arguments)
+        example.main([str(table), *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(SystemExit, match=r"no file or folder .*none\.csv"):
+        example.main([str(tmp_path / "none.csv"), "--target", "kind"])

@@ -321,6 +321,9 @@ def test_a_method_has_one_colour_in_every_picture(name):
         (lambda: plots.class_report([0, 1], [0, 1], None, [1, 2, 3]), r"shape \(3,\) for 2 class"),
         (lambda: plots.reliability([0], np.zeros((1, 2))), "dictionary.*ndarray"),
         (lambda: plots.reliability([0], {"a": [[1.0]]}), r"\(samples, classes\).*'a'.*\(1, 1\)"),
+        (lambda: plots.reliability([0], {"a": [[np.nan, 1.0]]}), "must be finite"),
+        (lambda: plots.confusion_matrix([255], np.zeros((1, 3))), "below 3.*the label 255"),
+        (lambda: plots.class_report([[1, 1, 0]], np.zeros((1, 3))), "one label for each sample"),
     ],
 )
 def test_what_the_pictures_of_predictions_refuse(call, message):
