@@ -52,6 +52,7 @@ class Method:
             the end on features that stay; None to keep the one that was trained with them.
         adversarial: Arguments of `keras_lpl.models.AdversarialModel`, if it is to train on those.
         meta: Makes what a `keras_lpl.models.MetaModel` learns from a few balanced samples.
+        two_branches: Whether it trains a `keras_lpl.models.BBNModel`.
     """
 
     loss: Callable
@@ -64,6 +65,7 @@ class Method:
     retrained: Callable | None = None
     adversarial: dict | None = None
     meta: Callable | None = None
+    two_branches: bool = False
 
     def model(self, network, meta_data, virtual_learning_rate=None):
         """The model that trains the network.
@@ -76,6 +78,10 @@ class Method:
         """
         if self.adversarial is not None:
             return keras_lpl.models.AdversarialModel.from_model(network, **self.adversarial)
+        if self.two_branches:
+            is_residual = any(layer.name.startswith("stage") for layer in network.layers)
+            shared = None if is_residual else network.layers[-3].name  # one layer each, of an MLP
+            return keras_lpl.models.BBNModel.from_model(network, split_after=shared)
         if self.meta is None:
             return keras_lpl.LPLModel.from_model(network)
         return keras_lpl.models.MetaModel.from_model(
@@ -276,6 +282,7 @@ METHODS = {
     "focal": Method(lambda t: keras_lpl.FocalLoss()),
     "class-balanced sampling": Method(crossentropy, sampling="class_balanced"),
     "reversed sampling": Method(crossentropy, sampling="reversed"),
+    "BBN": Method(crossentropy, sampling="paired", two_branches=True),
     "center": Method(lambda t: keras_lpl.CenterLoss()),
     "large margin": Method(_large_margin),
     "GCE": Method(lambda t: keras_lpl.GeneralizedCrossEntropyLoss()),

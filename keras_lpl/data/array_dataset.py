@@ -12,7 +12,7 @@ import numpy as np
 from keras_lpl.core import checks
 from keras_lpl.data._arrays import check_arrays
 from keras_lpl.data._reading import reading_of
-from keras_lpl.data.sampling import EpochDraws
+from keras_lpl.data.sampling import PAIRED, EpochDraws
 
 
 class ArrayDataset(keras.utils.PyDataset):
@@ -47,7 +47,10 @@ class ArrayDataset(keras.utils.PyDataset):
         seed: Integer from 0 to 2**32 - 1.
         sampling: How often each class is drawn, with replacement:
             `"class_balanced"`, `"reversed"` or `"instance"`, see
-            `class_probabilities`. `None` shows every sample once.
+            `class_probabilities`. `None` shows every sample once. `"paired"` does
+            so too, and adds to each batch as many samples that the reversed
+            sampler draws: rows `[:n]` and `[n:]` of a batch, for
+            `keras_lpl.models.BBNModel`.
         disturb_rate: Probability that a label is redrawn uniformly over all
             classes, see `disturb_labels`. The classes are the columns of one-hot
             labels, and 0 to the largest of integer ones.
@@ -59,6 +62,7 @@ class ArrayDataset(keras.utils.PyDataset):
 
     Attributes:
         epoch: Number of the current epoch. It can be set.
+        is_paired: Whether its batches are pairs.
 
     Raises:
         ValueError: If an argument is out of range, `x` and `y` do not match, or `y`
@@ -104,12 +108,13 @@ class ArrayDataset(keras.utils.PyDataset):
         super().__init__()
         self._x, y = check_arrays(x, y)
         self._batch_size = checks.integer(batch_size, "batch_size", minimum=1)
-        if sampling is not None and not shuffle:
+        if sampling not in (None, PAIRED) and not shuffle:
             raise ValueError(
                 "`shuffle=False` keeps the order of the data, and a sampler draws in random order. "
                 f"Leave one of them out. Received: shuffle={shuffle!r}, sampling={sampling!r}"
             )
-        self._draws = EpochDraws(y, sampling, disturb_rate, seed, shuffle)
+        self.is_paired = sampling == PAIRED
+        self._draws = EpochDraws(y, sampling, disturb_rate, seed, shuffle, self._batch_size)
         self._drawn: dict[int, Any] = {}  # by epoch: samples and places of labels
         self._is_open = False  # a loop of one's own, between two calls of Keras's hooks
         self._taken: set[int] = set()
@@ -157,7 +162,8 @@ class ArrayDataset(keras.utils.PyDataset):
         # are taken ahead from a thread, even after `on_epoch_end` if the pass goes on.
         if self._is_open or self._taken:
             self._taken.add(index)
-        part = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
+        size = self._draws.batch_size
+        part = slice(batch * size, (batch + 1) * size)
         return self._x[samples[part]], self._draws.labels[places[part]]
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

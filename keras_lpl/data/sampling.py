@@ -23,6 +23,8 @@ from keras_lpl.core.typing import Counts
 from keras_lpl.data._labels import class_ids, label_array
 
 SAMPLINGS = ("class_balanced", "reversed", "instance")
+PAIRED = "paired"
+"""Every sample once, and with each batch as many that the reversed sampler draws (BBN)."""
 
 
 def class_probabilities(class_counts: Counts, sampling: str) -> np.ndarray:
@@ -166,14 +168,17 @@ class EpochDraws:
     Args:
         labels: Labels of the training set, NumPy, `(N, ...)`. They need to be
             class labels only where a sampler or a disturb rate asks for it.
-        sampling: One of `SAMPLINGS`, or `None`: every sample once.
+        sampling: One of `SAMPLINGS`; `PAIRED`; or `None`: every sample once.
         disturb_rate: Probability that a label is redrawn: over the C classes of
             one-hot labels, or over 0 to the largest integer label.
         seed: Integer from 0 to 2**32 - 1.
         shuffle: If True, every epoch has an order of its own, without a sampler.
+        batch_size: Samples per batch, which `PAIRED` has to know.
 
     Attributes:
         labels: The labels; if they are disturbed, followed by one of each class.
+        size: Samples of an epoch: N, or 2 N if they are paired.
+        batch_size: Samples of a batch, likewise.
 
     Raises:
         ValueError: If an argument is out of range, or `labels` are no class labels.
@@ -186,18 +191,23 @@ class EpochDraws:
         disturb_rate: float,
         seed: int,
         shuffle: bool = True,
+        batch_size: int = 1,
     ) -> None:
-        checks.one_of(sampling, "sampling", (None, *SAMPLINGS))
+        checks.one_of(sampling, "sampling", (None, *SAMPLINGS, PAIRED))
         self._disturb_rate = checks.number(disturb_rate, "disturb_rate", minimum=0, maximum=1)
         self._seed = checks.seed(seed)
         self._size = len(labels)
         self._shuffle = shuffle
-        self._sample = None
+        self._sample = self._sample_pairs = None
         self.labels = labels
+        factor = 2 if sampling == PAIRED else 1
+        self.size, self.batch_size = factor * self._size, factor * batch_size
         if sampling is None and not self._disturb_rate:
             return
         ids, width = class_ids(labels, name="y")
-        if sampling is not None:
+        if sampling == PAIRED:
+            self._sample_pairs = _sampler(ids, "reversed")
+        elif sampling is not None:
             self._sample = _sampler(ids, sampling)
         if self._disturb_rate:
             self._num_classes = width or int(ids.max()) + 1
@@ -211,6 +221,10 @@ class EpochDraws:
             samples = random.permutation(self._size)
         else:
             samples = np.arange(self._size)
+        if self._sample_pairs is not None:
+            own = np.random.RandomState([self._seed, epoch, 2])
+            pairs = self._sample_pairs(own, self._size)
+            samples = _interleaved(samples, pairs, self.batch_size // 2)
         places = samples
         if self._disturb_rate:
             # A stream of its own, so that it does not matter what else is drawn from `random`.
@@ -244,6 +258,13 @@ def _sampler(ids, sampling):
         return by_class[start[classes] + member]
 
     return draw
+
+
+def _interleaved(first, second, batch_size):
+    """Batches of `first`, each followed by one of `second`."""
+    cuts = range(batch_size, len(first), batch_size)
+    pairs = zip(np.split(first, cuts), np.split(second, cuts), strict=True)
+    return np.concatenate([part for pair in pairs for part in pair])
 
 
 def _with_a_label_of_each_class(labels, num_classes):

@@ -16,7 +16,7 @@ from keras_lpl.core import checks
 from keras_lpl.data._arrays import check_arrays
 from keras_lpl.data._labels import to_numpy
 from keras_lpl.data._optional import import_optional
-from keras_lpl.data.sampling import EpochDraws
+from keras_lpl.data.sampling import PAIRED, EpochDraws
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -86,7 +86,9 @@ def pipeline(
         sampling: For training: how often each class is drawn, with replacement:
             `"class_balanced"`, `"reversed"` or `"instance"`, see
             `class_probabilities`. An epoch still has N samples. `None` shows
-            every sample once.
+            every sample once, and so does `"paired"`, which adds to each batch
+            as many that the reversed sampler draws, for
+            `keras_lpl.models.BBNModel`.
         disturb_rate: For training: probability that a label is redrawn uniformly
             over all classes, anew in each epoch, see `disturb_labels`. The classes
             are the columns of one-hot labels, and 0 to the largest of integer ones.
@@ -113,7 +115,7 @@ def pipeline(
     x, y = check_arrays(x, y)
     is_image = x.ndim == 4
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
-    draws = EpochDraws(y, sampling, disturb_rate, seed)
+    draws = EpochDraws(y, sampling, disturb_rate, seed, batch_size=batch_size)
     if not training and (sampling is not None or disturb_rate):
         raise ValueError(
             "`sampling` and `disturb_rate` are for training: to evaluate, every sample is shown "
@@ -130,7 +132,7 @@ def pipeline(
         all_x, all_y = tf.convert_to_tensor(x), tf.convert_to_tensor(draws.labels)
 
     if training:
-        plans = _training_plans(tf, draws, len(x), batch_size, padding, initial_epoch)
+        plans = _training_plans(tf, draws, padding, initial_epoch)
     else:
         plans = _in_order(tf, len(x), batch_size)
 
@@ -141,7 +143,9 @@ def pipeline(
         return normalize(tf, batch), tf.gather(all_y, plan[:, 4])
 
     batches = plans.map(make_batch, num_parallel_calls=_AT_A_TIME, deterministic=True)
-    return batches.prefetch(_AT_A_TIME).with_options(_without_autotuning(tf))
+    batches = batches.prefetch(_AT_A_TIME).with_options(_without_autotuning(tf))
+    batches.is_paired = sampling == PAIRED
+    return batches
 
 
 def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,13 +189,14 @@ def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype("float32"), np.sqrt(variance).astype("float32")
 
 
-def _training_plans(tf, draws, size, batch_size, padding, initial_epoch):
+def _training_plans(tf, draws, padding, initial_epoch):
     """A data set of plans: for each sample of a batch, a row `(sample, top, left, flip, label)`.
 
     NumPy draws the plan of a whole epoch at once: one call into Python an epoch, a few
     milliseconds, and numbers that do not depend on TensorFlow's version, threads or global seed.
     """
     epochs = itertools.count(initial_epoch)
+    size, batch_size = draws.size, draws.batch_size
 
     def draw_plan():
         samples, places, random = draws(next(epochs))

@@ -6,6 +6,7 @@ from keras_lpl.core.statistics import (
     RunningStatistic,
     StepCounter,
 )
+from keras_lpl.methods.bbn import BranchMixing
 from keras_lpl.methods.center import ClassCenters
 from keras_lpl.methods.cosine_dense import CosineDense
 from keras_lpl.methods.isda.moments import RunningMoments
@@ -13,6 +14,7 @@ from keras_lpl.methods.logit_adjustment import PostHocLogitAdjustment
 from keras_lpl.methods.seesaw import RunningClassCounts
 
 __all__ = [
+    "BranchMixing",
     "ClassCenters",
     "ClassWeight",
     "CosineDense",

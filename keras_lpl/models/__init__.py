@@ -2,7 +2,7 @@
 
 `MetaModel` is an `LPLModel` that learns from a few balanced samples, by one of the methods
 `MetaWeightNet`, `LearningToReweight` and `MetaSAug`. `AdversarialModel` is one that trains on
-adversarial inputs.
+adversarial inputs, `BBNModel` one of two branches.
 """
 
 from keras_lpl.core.meta_method import MetaMethod
@@ -11,11 +11,13 @@ from keras_lpl.methods.meta_saug import MetaSAug
 from keras_lpl.methods.meta_weight_net import MetaWeightNet
 from keras_lpl.models.adjusted import with_logit_adjustment
 from keras_lpl.models.adversarial_model import AdversarialModel, attack
+from keras_lpl.models.bbn_model import BBNModel
 from keras_lpl.models.lpl_model import LPLModel
 from keras_lpl.models.meta_model import MetaModel
 
 __all__ = [
     "AdversarialModel",
+    "BBNModel",
     "LPLModel",
     "LearningToReweight",
     "MetaMethod",

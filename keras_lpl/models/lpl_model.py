@@ -209,7 +209,8 @@ class LPLModel(ClassReweighting, keras.Model):
                 outputs, losses_of(self.loss, outputs, self.output_names), strict=True
             )
         )
-        reads_progress = any("progress" in plan.needs for plan in plans)
+        needs_progress = any("progress" in plan.needs for plan in plans)
+        reads_progress = needs_progress or self._follows_schedule()
         if reads_progress:
             self.statistics.add("progress", TrainingProgress())
         features = [plan.head.features for plan in plans if plan.head is not None]
@@ -261,6 +262,10 @@ class LPLModel(ClassReweighting, keras.Model):
 
     # --- Training: Keras's own step, with a scope laid out for each loss ------------------------
 
+    def _follows_schedule(self) -> bool:
+        """True if the model itself, not a loss of it, reads the progress of training."""
+        return False
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains the model, as `keras.Model.fit`."""
         call = inspect.signature(super().fit).bind(*args, **kwargs)
@@ -291,6 +296,7 @@ class LPLModel(ClassReweighting, keras.Model):
         if self._plan.reads_progress and not self._has_progress:
             self._has_progress = True  # told once
             names = [type(p.loss).__name__ for p in self._plan.outputs if "progress" in p.needs]
+            names = names or [type(self).__name__]
             warnings.warn(
                 f"`{' and '.join(names)}` follows a schedule over training, and `train_on_batch` "
                 "does not know how much of training is done: the schedule stays at its start. Call "
@@ -331,7 +337,7 @@ class LPLModel(ClassReweighting, keras.Model):
         progress = checks.number(progress, "progress", minimum=0, maximum=1)
         if not self._plan.reads_progress:
             raise ValueError(
-                "No loss of this model follows a schedule, so there is no progress to set. "
+                "Nothing of this model follows a schedule, so there is no progress to set. "
                 f"Received: progress={progress}, loss={self.loss!r}"
             )
         self._has_progress = True
@@ -368,13 +374,23 @@ class LPLModel(ClassReweighting, keras.Model):
         if step is None or plan.twin is None:
             return super().call(inputs, training=training, mask=mask, **kwargs)
         results = plan.twin.call(inputs, training=training, mask=mask, **kwargs)
-        step.clear()
-        outputs, features = results[: len(self.outputs)], list(results[len(self.outputs) :])
-        for each in plan.outputs:
-            if each.head is not None:
-                step[each.output.index] = features.pop(0)
+        outputs = self._keep_features(results)
         struct = getattr(self, "_outputs_struct", self.outputs)
         return keras.tree.pack_sequence_as(struct, outputs)
+
+    def _is_in_step(self) -> bool:
+        """True inside of a training step."""
+        return _step.get() is not None
+
+    def _keep_features(self, results: list[Tensor]) -> list[Tensor]:
+        """Keeps the features that follow the outputs for `compute_loss`; returns the outputs."""
+        step, features = _step.get(), iter(results[len(self.outputs) :])
+        assert step is not None
+        step.clear()
+        for each in self._plan.outputs:
+            if each.head is not None:
+                step[each.output.index] = next(features)
+        return results[: len(self.outputs)]
 
     def compute_loss(
         self,
@@ -385,6 +401,13 @@ class LPLModel(ClassReweighting, keras.Model):
         training: bool = True,
     ) -> Tensor:
         """The loss: the compiled one in training, plain cross-entropy in evaluation."""
+        loss = self._loss_of(x, y, y_pred, sample_weight, training)
+        if training and self._plan.reads_progress:
+            self.statistics.get("progress").count_step()
+        return loss
+
+    def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
+        """The loss of labels, for predictions that may be those of others too."""
         features = (_step.get() or {}) if training else {}
         if not keras.tree.is_nested(y_pred):  # labels and weights named in a dict all the same
             y, sample_weight = only_leaf(y), only_leaf(sample_weight)
@@ -399,12 +422,9 @@ class LPLModel(ClassReweighting, keras.Model):
         if training and self.reweighted_outputs:
             sample_weight = self._reweighted(y, flat, y_pred, sample_weight)
         with scopes(of_outputs):
-            loss = super().compute_loss(
+            return super().compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
             )
-        if training and self._plan.reads_progress:
-            self.statistics.get("progress").count_step()
-        return loss
 
     def perturb_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, output: str | None = None

@@ -272,7 +272,28 @@ def test_an_epoch_depends_on_its_number_and_the_seed_alone():
     assert not np.array_equal(epochs[0], epochs[3])
 
 
-@pytest.mark.parametrize("sampling", [None, *SAMPLINGS])
+@pytest.mark.parametrize("batch_size", [4, 7, 1000])
+def test_pairs_are_batches_of_both_samplers_in_turn(batch_size):
+    draws = EpochDraws(LABELS, "paired", 0.0, seed=4, batch_size=batch_size)
+    samples, places, _ = draws(2)
+    size = len(LABELS)
+    assert (draws.size, draws.batch_size) == (2 * size, 2 * batch_size)
+    first, second = [], []
+    for start in range(0, 2 * size, draws.batch_size):
+        rows = samples[start : start + draws.batch_size]
+        first += list(rows[: len(rows) // 2])
+        second += list(rows[len(rows) // 2 :])
+    np.testing.assert_array_equal(first, EpochDraws(LABELS, None, 0.0, seed=4)(2)[0])
+    np.testing.assert_array_equal(places, samples)
+    counts = np.bincount(LABELS)
+    drawn = np.zeros(len(counts))
+    for epoch in range(50):
+        samples, _, _ = EpochDraws(LABELS, "paired", 0.0, 0, batch_size=size)(epoch)
+        drawn += np.bincount(LABELS[samples[size:]], minlength=len(counts))
+    assert follows(drawn, class_probabilities(counts, "reversed"))
+
+
+@pytest.mark.parametrize("sampling", [None, "paired", *SAMPLINGS])
 def test_disturbing_does_not_change_the_samples_or_the_other_draws(sampling):
     samples, places, random = EpochDraws(LABELS, sampling, 0.0, seed=2)(7)
     np.testing.assert_array_equal(places, samples)

@@ -191,7 +191,7 @@ def test_classes_are_drawn_as_often_as_they_should(sampling):
         assert not follows(drawn, class_probabilities([60, 25, 10, 5], other))
 
 
-@pytest.mark.parametrize("sampling", [None, *SAMPLINGS])
+@pytest.mark.parametrize("sampling", [None, "paired", *SAMPLINGS])
 @pytest.mark.parametrize("disturb_rate", [0.0, 0.3])
 @pytest.mark.parametrize("form", ["flat", "column", "one-hot", "boolean one-hot", "uint8"])
 def test_it_shows_what_an_array_dataset_shows(sampling, disturb_rate, form):
@@ -205,6 +205,7 @@ def test_it_shows_what_an_array_dataset_shows(sampling, disturb_rate, form):
     options = {"sampling": sampling, "disturb_rate": disturb_rate, "initial_epoch": 1}
     dataset = pipeline(FEATURES, labels, 32, True, 7, **options)
     arrays = ArrayDataset(FEATURES, labels, 32, 7, **options)
+    assert dataset.is_paired is arrays.is_paired is (sampling == "paired")
     for _ in range(2):
         for (x, y), (x_array, y_array) in zip(dataset, arrays, strict=True):
             np.testing.assert_array_equal(x, x_array)

@@ -428,7 +428,7 @@ def test_schedules_need_progress_outside_of_fit():
     with pytest.raises(ValueError, match="`progress`"):
         model.set_progress(1.5)
     model.compile("sgd", loss=keras_lpl.LPLLoss())
-    with pytest.raises(ValueError, match="No loss of this model follows a schedule"):
+    with pytest.raises(ValueError, match="Nothing of this model follows a schedule"):
         model.set_progress(0.5)
 
 
