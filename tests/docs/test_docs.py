@@ -75,8 +75,11 @@ def test_there_are_pages():
 
 
 def modules():
+    """All modules; those of methods on one backend, but for LPL's."""
     for module in pkgutil.walk_packages(keras_lpl.__path__, "keras_lpl."):
-        yield module.name
+        name = module.name
+        on_one = name.startswith("keras_lpl.methods.") and ".lpl" not in name
+        yield pytest.param(name, marks=[pytest.mark.on_one_backend] if on_one else [])
 
 
 @pytest.mark.parametrize("name", list(modules()))
