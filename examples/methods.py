@@ -53,6 +53,7 @@ class Method:
         adversarial: Arguments of `keras_lpl.models.AdversarialModel`, if it is to train on those.
         meta: Makes what a `keras_lpl.models.MetaModel` learns from a few balanced samples.
         two_branches: Whether it trains a `keras_lpl.models.BBNModel`.
+        generator: One of `reproduction.generators.KINDS`, which makes a share of each batch.
     """
 
     loss: Callable
@@ -66,6 +67,7 @@ class Method:
     adversarial: dict | None = None
     meta: Callable | None = None
     two_branches: bool = False
+    generator: str | None = None
 
     def model(self, network, meta_data, virtual_learning_rate=None):
         """The model that trains the network.
@@ -307,4 +309,7 @@ METHODS = {
         one_hot=True,
     ),
     "disturb label": Method(crossentropy, disturb_rate=0.1),
+    "CGAN": Method(crossentropy, generator="CGAN"),
+    "ACGAN": Method(crossentropy, generator="ACGAN"),
+    "infoGAN": Method(crossentropy, generator="infoGAN"),
 }

@@ -21,6 +21,7 @@ import keras
 from common import ShowEpochs, digits_network, measure, meta_samples, write_results
 from methods import METHODS, Training, named
 from reporting import print_table, progress_bar
+from reproduction import generators
 
 import keras_lpl
 
@@ -30,6 +31,7 @@ LPL = {"threshold": 4, "delta_epsilon": 5.0, "step_size": 0.1, "head_scale": 0.6
 IMBALANCE_FACTOR = 50
 BATCH_SIZE = 64
 MOST_IN_PICTURE = 6
+GENERATOR_EPOCHS, GENERATED_SHARE = 100, 0.2
 DEFAULT_METHODS = ("cross-entropy", "logit adjustment", "LPL", "LPL, one step")
 
 
@@ -62,6 +64,17 @@ def run(name, seed, epochs, advance):
         sampling=method.sampling,
         disturb_rate=method.disturb_rate,
     )
+    if method.generator is not None:
+        made = generators.generated(
+            method.generator,
+            x_train,
+            y_train,
+            size=1000,
+            epochs=GENERATOR_EPOCHS,
+            width=16,
+            seed=seed,
+        )
+        train = generators.WithGenerated(train, made, GENERATED_SHARE, seed)
     start = time.perf_counter()
     history = model.fit(train, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks).history
     seconds = time.perf_counter() - start

@@ -10,10 +10,11 @@ from keras import layers
 
 import keras_lpl
 
+GENERATED_SHARE = 0.2
 NAMES = ("none", "standard", "modern", "mixup", "cutmix")
 
 
-def pipelines(train, test, method, training, seed, initial_epoch=0):
+def pipelines(train, test, method, training, seed, initial_epoch=0, generated=None):
     """`tf.data` pipelines of the training set, augmented as the recipe says, and of the test set.
 
     Args:
@@ -23,6 +24,7 @@ def pipelines(train, test, method, training, seed, initial_epoch=0):
         training: The part `training` of a run's description.
         seed: Of order and augmentation.
         initial_epoch: To go on after an interruption.
+        generated: `(x, y)`, generated images that take a share of each batch, and their labels.
     """
     name = training.get("augmentation", "standard")
     if name not in NAMES:
@@ -34,27 +36,41 @@ def pipelines(train, test, method, training, seed, initial_epoch=0):
     if method.one_hot or mixes:
         y = keras.utils.to_categorical(y, num_classes)
     plain, is_modern = name == "none", name == "modern"
-    batches = keras_lpl.data.pipeline(
-        x,
-        y,
-        training["batch_size"],
-        training=True,
-        seed=seed,
-        mean=0.0 if is_modern else mean,
-        std=1.0 if is_modern else std,
-        padding=0 if plain else 4,
-        padding_mode=training.get("padding_mode", "constant"),
-        flip=not plain,
-        initial_epoch=initial_epoch,
-        sampling=method.sampling,
-        disturb_rate=method.disturb_rate,
-    )
+    size = training["batch_size"]
+    share = 0 if generated is None else round(GENERATED_SHARE * size)
+    options = {
+        "training": True,
+        "seed": seed,
+        "mean": 0.0 if is_modern else mean,
+        "std": 1.0 if is_modern else std,
+        "padding": 0 if plain else 4,
+        "padding_mode": training.get("padding_mode", "constant"),
+        "flip": not plain,
+        "initial_epoch": initial_epoch,
+        "sampling": method.sampling,
+        "disturb_rate": method.disturb_rate,
+    }
+    batches = keras_lpl.data.pipeline(x, y, size - share, **options)
+    if share:
+        batches = with_generated(batches, keras_lpl.data.pipeline(*generated, share, **options))
     if is_modern:
         batches = modern(batches, mean, std, seed + initial_epoch)
     elif mixes:
         batches = mixed(batches, name, seed + initial_epoch)
     test_batches = keras_lpl.data.pipeline(x_test, y_test, 500, training=False, mean=mean, std=std)
     return batches, test_batches
+
+
+def with_generated(batches, generated):
+    """Batches, each followed by one of generated images and their labels."""
+    import tensorflow as tf
+
+    pairs = tf.data.Dataset.zip(batches, generated.repeat())
+    return pairs.map(
+        lambda real, made: tuple(tf.concat(parts, 0) for parts in zip(real, made, strict=True)),
+        num_parallel_calls=2,
+        deterministic=True,
+    ).prefetch(2)
 
 
 def modern(batches, mean, std, seed):

@@ -18,7 +18,7 @@ from methods import METHODS, Training
 from reporting import write_json
 
 import keras_lpl
-from reproduction import augmentation, configs
+from reproduction import augmentation, configs, generators
 from reproduction.locks import locked
 
 
@@ -69,6 +69,7 @@ def train(config, folder, data_dir, report):
         training,
         seed=config["seed"],
         initial_epoch=state["epochs_done"],
+        generated=generated_images(method, config, x_train, y_train),
     )
     settings = training_settings(config, class_counts)
     model.fit(
@@ -105,6 +106,20 @@ def train(config, folder, data_dir, report):
         "environment": environment(),
         "curve": state["curve"],
     }
+
+
+def generated_images(method, config, x_train, y_train):
+    """Images of a generator that is trained first, if the method wants some; the same each time."""
+    if method.generator is None:
+        return None
+    return generators.generated(
+        method.generator,
+        x_train,
+        y_train,
+        size=len(x_train) // 4,
+        epochs=config["training"].get("generator_epochs", 30),
+        seed=config["seed"],
+    )
 
 
 def load(data, data_dir=None):
