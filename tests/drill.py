@@ -2,8 +2,8 @@
 
     python -m tests.drill jax tensorflow torch      # or: make drill
 
-One model has an output for each method with state, and dropout, so that a training drills them
-all. It is killed in the middle of an epoch, and in the middle of writing a backup. The same script,
+One model has an output for each loss with state, and dropout, so that a training drills them
+all; a model that looks ahead and one of two branches are drilled by themselves. Each is killed in the middle of an epoch, and in the middle of writing a backup. The same script,
 started again, must come to the weights, statistics and random states of a run that nothing
 interrupts, bit by bit.
 """
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 EPOCHS, ROWS, BATCH, CLASSES = 4, 60, 20, 4
 COUNTS = [30, 15, 9, 6]
 MOMENTS = ("epoch", "save")
+KINDS = ("losses", "meta", "bbn")
 
 
 # --- One training, in a process of its own -----------------------------------------------------
@@ -44,12 +45,34 @@ def make_losses():
     }
 
 
-def make_model():
+def make_model(kind):
     import keras
 
     import keras_lpl
 
     keras.utils.set_random_seed(0)
+    if kind == "losses":
+        return make_model_of_losses()
+    x, y = make_data()
+    network = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, "tanh", name="shared")])
+    network.add(keras.layers.Dense(5, "tanh", name="own"))
+    network.add(keras.layers.Dropout(0.2, seed=1))
+    network.add(keras.layers.Dense(CLASSES))
+    if kind == "bbn":
+        model = keras_lpl.models.BBNModel.from_model(network, split_after="shared")
+    else:
+        clean = np.concatenate([np.flatnonzero(y == c)[:3] for c in range(CLASSES)])
+        model = keras_lpl.models.MetaModel.from_model(network, meta_data=(x[clean], y[clean]))
+    loss = keras_lpl.PerturbedCrossentropy([])
+    model.compile(keras.optimizers.Adam(0.01), loss=loss)
+    return model
+
+
+def make_model_of_losses():
+    import keras
+
+    import keras_lpl
+
     losses, outputs = make_losses(), {}
     inputs = keras.Input((6,))
     for i, name in enumerate(losses):
@@ -61,8 +84,17 @@ def make_model():
     return model
 
 
-def make_dataset():
+def make_data():
+    x = np.random.default_rng(0).normal(size=(ROWS, 6)).astype("float32")
+    return x, np.repeat(np.arange(CLASSES), COUNTS)
+
+
+def make_dataset(kind):
     import keras_lpl
+
+    if kind != "losses":
+        sampling = "paired" if kind == "bbn" else None
+        return keras_lpl.data.ArrayDataset(*make_data(), BATCH, sampling=sampling)
 
     class ForEachOutput(keras_lpl.data.ArrayDataset):
         def __getitem__(self, index):
@@ -70,15 +102,14 @@ def make_dataset():
             labels = dict.fromkeys(make_losses(), y)
             return x, {**labels, "labels": np.eye(CLASSES, dtype="int32")[y]}
 
-    x = np.random.default_rng(0).normal(size=(ROWS, 6)).astype("float32")
-    return ForEachOutput(x, np.repeat(np.arange(CLASSES), COUNTS), BATCH, disturb_rate=0.1)
+    return ForEachOutput(*make_data(), BATCH, disturb_rate=0.1)
 
 
-def train(folder, dies=None):
+def train(folder, kind, dies=None):
     """Trains, or goes on training, from what is in the folder; kills itself if it is to die."""
     import keras
 
-    model = make_model()
+    model = make_model(kind)
 
     class Die(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -92,7 +123,9 @@ def train(folder, dies=None):
 
     # With one checkpoint only, a training that is killed while writing it could not be resumed.
     backup = keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=True)
-    model.fit(make_dataset(), epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[backup, Die()])
+    model.fit(
+        make_dataset(kind), epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[backup, Die()]
+    )
     values = {
         f"{i} {variable.path}": keras.ops.convert_to_numpy(variable)
         for i, variable in enumerate([*model.variables, *model.optimizer.variables])
@@ -107,29 +140,30 @@ def die():
 # --- The drill ---------------------------------------------------------------------------------
 
 
-def drill(backend, folder, moments=MOMENTS):
-    """Drills one backend, and returns what went wrong, as lines of text."""
+def drill(backend, folder, kind, moments=MOMENTS):
+    """Drills one kind of model on a backend, and returns what went wrong, as lines of text."""
     problems = []
-    _train(backend, folder / "whole")
+    _train(backend, kind, folder / "whole")
     expected = dict(np.load(folder / "whole" / "values.npz"))
     for moment in moments:
-        status = _train(backend, folder / moment, "--dies", moment, check=False)
+        status = _train(backend, kind, folder / moment, "--dies", moment, check=False)
         if status != -signal.SIGKILL:
-            problems.append(f"{moment}: was not killed, and ended with status {status}")
+            problems.append(f"{kind}, {moment}: was not killed, and ended with status {status}")
             continue
-        _train(backend, folder / moment)
+        _train(backend, kind, folder / moment)
         found = dict(np.load(folder / moment / "values.npz"))
         problems += [
-            f"{moment}: {name} differs"
+            f"{kind}, {moment}: {name} differs"
             for name in expected
             if found[name].tobytes() != expected[name].tobytes()
         ]
     return problems
 
 
-def _train(backend, folder, *arguments, check=True):
+def _train(backend, kind, folder, *arguments, check=True):
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.drill", "--train", str(folder), *arguments]
+    options = ["--train", str(folder), "--kind", kind, *arguments]
+    command = [sys.executable, "-m", "tests.drill", *options]
     environment = {**os.environ, "KERAS_BACKEND": backend}
     return subprocess.run(command, cwd=ROOT, env=environment, check=check).returncode
 
@@ -138,15 +172,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("backends", nargs="*")
     parser.add_argument("--train", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--dies", choices=MOMENTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
-        train(options.train, options.dies)
+        train(options.train, options.kind, options.dies)
         return 0
     failed = False
     for backend in options.backends:
-        with tempfile.TemporaryDirectory(prefix="keras-lpl-drill-") as folder:
-            problems = drill(backend, Path(folder))
+        problems = []
+        for kind in KINDS:
+            with tempfile.TemporaryDirectory(prefix="keras-lpl-drill-") as folder:
+                problems += drill(backend, Path(folder), kind)
         said = "resumed runs are the uninterrupted one, bit by bit"
         print(f"{backend}: " + ("\n  ".join(problems) or said), flush=True)
         failed = failed or bool(problems)

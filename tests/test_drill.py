@@ -7,4 +7,4 @@ from tests import drill
 
 @pytest.mark.on_one_backend
 def test_killed_while_it_writes_a_backup(tmp_path):
-    assert drill.drill("torch", tmp_path, ["save"]) == []
+    assert drill.drill("torch", tmp_path, "losses", ["save"]) == []
