@@ -2,10 +2,10 @@
 
     python -m tests.drill jax tensorflow torch      # or: make drill
 
-One model has an output for each loss with state, and dropout, so that a training drills them
-all; a model that looks ahead and one of two branches are drilled by themselves. Each is killed in the middle of an epoch, and in the middle of writing a backup. The same script,
-started again, must come to the weights, statistics and random states of a run that nothing
-interrupts, bit by bit.
+One model has an output for each loss with state, and dropout, so that a training drills them all; a
+model that looks ahead and one of two branches are drilled by themselves. Each is killed in the
+middle of an epoch, and in the middle of writing a backup. The same script, started again, must come
+to the weights, statistics and random states of a run that nothing interrupts, bit by bit.
 """
 
 import argparse
