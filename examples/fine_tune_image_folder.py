@@ -181,25 +181,32 @@ def train(model, backbone, parts, class_counts, options):
 
 
 def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="with CLASS/IMAGE, images of any sizes")
     parser.add_argument("--test", type=Path, help="a folder of test images; else some are held out")
-    parser.add_argument("--test-share", type=float, default=0.2, help="of each class (0.2)")
+    parser.add_argument("--test-share", type=float, default=0.2, help="of each class")
     parser.add_argument(
         "--backbone", default="MobileNetV3Small", help="of keras.applications, or a .keras file"
     )
     parser.add_argument(
         "--weights", default="imagenet", help="imagenet, a file of weights, or none: random ones"
     )
-    parser.add_argument("--loss", choices=LOSSES, default="lpl")
-    parser.add_argument("--size", type=int, default=224, help="of the images, in pixels (224)")
+    parser.add_argument("--loss", choices=LOSSES, default="lpl", help="the training loss")
+    parser.add_argument("--size", type=int, default=224, help="of the images, in pixels")
     parser.add_argument(
-        "--epochs", type=int, nargs=2, default=(5, 10), metavar="N", help="of each phase (5 10)"
+        "--epochs", type=int, nargs=2, default=(5, 10), metavar="N", help="of each phase"
     )
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of phase 1 (0.001)")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("results/fine_tune_image_folder"))
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of phase 1")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples a step")
+    parser.add_argument("--seed", type=int, default=0, help="of split, weights and order")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/fine_tune_image_folder"),
+        help="folder of the report",
+    )
     options = parser.parse_args(arguments)
     if not 0 < options.test_share < 1:
         parser.error("--test-share must be between 0 and 1")

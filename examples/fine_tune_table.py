@@ -122,19 +122,23 @@ def build(columns, units, num_classes):
 
 
 def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("file", type=Path, help="CSV with a header")
     parser.add_argument("--target", required=True, help="the column of the classes")
     parser.add_argument("--drop", nargs="*", default=[], help="columns to leave out, such as an id")
-    parser.add_argument("--separator", default=",")
-    parser.add_argument("--loss", choices=LOSSES, default="lpl")
-    parser.add_argument("--test-share", type=float, default=0.2, help="of each class (0.2)")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--units", type=int, default=64, help="of the hidden layers (64)")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("results/fine_tune_table"))
+    parser.add_argument("--separator", default=",", help="between the columns")
+    parser.add_argument("--loss", choices=LOSSES, default="lpl", help="the training loss")
+    parser.add_argument("--test-share", type=float, default=0.2, help="of each class")
+    parser.add_argument("--epochs", type=int, default=30, help="of training")
+    parser.add_argument("--units", type=int, default=64, help="of the hidden layers")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
+    parser.add_argument("--batch-size", type=int, default=64, help="samples a step")
+    parser.add_argument("--seed", type=int, default=0, help="of split, weights and order")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/fine_tune_table"), help="folder of the report"
+    )
     options = parser.parse_args(arguments)
     if not 0 < options.test_share < 1:
         parser.error("--test-share must be between 0 and 1")

@@ -132,19 +132,21 @@ def verdict(results):
 
 
 def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="a CSV file, or a folder of CLASS/IMAGE")
     parser.add_argument("--target", help="of a CSV file, the column of the classes")
     parser.add_argument("--drop", nargs="*", default=[], help="columns to leave out, such as an id")
-    parser.add_argument("--separator", default=",")
+    parser.add_argument("--separator", default=",", help="between the columns")
     parser.add_argument("--backbone", default="MobileNetV3Small", help="for images")
     parser.add_argument("--weights", default="imagenet", help="imagenet, a file, or none")
-    parser.add_argument("--size", type=int, default=224, help="of the images, in pixels (224)")
-    parser.add_argument("--splits", type=int, default=5, help="5, at least 2")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--units", type=int, default=64, help="of the hidden layers (64)")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--size", type=int, default=224, help="of the images, in pixels")
+    parser.add_argument("--splits", type=int, default=5, help="at least 2")
+    parser.add_argument("--epochs", type=int, default=30, help="of training")
+    parser.add_argument("--units", type=int, default=64, help="of the hidden layers")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
+    parser.add_argument("--batch-size", type=int, default=64, help="samples a step")
     options = parser.parse_args(arguments)
     if options.splits < 2:
         parser.error("--splits must be 2 or more: one difference has no interval")

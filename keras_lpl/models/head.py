@@ -46,7 +46,7 @@ def symbolic_tensors(model: Any) -> tuple[Any, Any]:
     return inputs, model(inputs)
 
 
-def check_logits(output: Any, who: str, inputs: Any = None) -> None:
+def check_logits(output: Any, who: str, inputs: Any = None, is_loss: bool = False) -> None:
     """Raises `ValueError` if `output` is one of probabilities.
 
     Args:
@@ -54,17 +54,19 @@ def check_logits(output: Any, who: str, inputs: Any = None) -> None:
         who: What needs logits, for the message.
         inputs: The model's symbolic inputs: where the graph does not show what happens inside of a
             layer of a user's own, the model is called on zeros.
+        is_loss: Whether `who` is a loss, which can be told that it gets probabilities.
     """
     found = probability_of(output)
     is_known = type(output_layer(output)).__module__.split(".")[0] in ("keras", "keras_lpl")
     if not found and not is_known and inputs is not None and _sums_to_one(inputs, output):
         found = "softmax"
     if found:
+        name = getattr(output_layer(output), "name", output)
+        other = "; or pass `from_logits=False` to the loss" if is_loss else ""
         raise ValueError(
             f"{who} needs logits, and this model ends in probabilities. Take the activation "
             "off its last layer, e.g. `Dense(num_classes)`, and apply softmax to what `predict` "
-            "returns; or pass `from_logits=False` to the loss. Received: activation "
-            f"{found!r} of layer {getattr(output_layer(output), 'name', output)!r}"
+            f"returns{other}. Received: activation {found!r} of layer {name!r}"
         )
 
 

@@ -225,7 +225,8 @@ class LPLModel(ClassReweighting, keras.Model):
         if not isinstance(loss, ClassificationLoss):
             return OutputPlan(output, confidence=f"{output.prefix}confidence")
         if loss.from_logits:
-            check_logits(output.tensor, f"`{type(loss).__name__}`", symbolic_tensors(self)[0])
+            inputs, _ = symbolic_tensors(self)
+            check_logits(output.tensor, f"`{type(loss).__name__}`", inputs, is_loss=True)
         form = form_of(output.tensor.shape, loss.multi_label)
         kind = "label_" if loss.multi_label else ""
         needs = frozenset(loss.all_needs())
