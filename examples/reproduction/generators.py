@@ -180,7 +180,12 @@ def trained(kind, images, labels, num_classes, *, epochs, width=32, batch_size=6
         **fit: Passed on to `fit`, such as callbacks.
     """
     keras.utils.set_random_seed(seed)
-    model = ConditionalGAN(kind, images.shape[1:], num_classes, width, seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # whatever the classifier is to be trained in
+    try:
+        model = ConditionalGAN(kind, images.shape[1:], num_classes, width, seed)
+    finally:
+        keras.config.set_dtype_policy(policy)
     model.compile(keras.optimizers.Adam(5e-4, beta_1=0.5))
     data = (np.asarray(images, "float32"), np.asarray(labels, "int32"))
     model.fit(data, batch_size=batch_size, epochs=epochs, verbose=0, **fit)

@@ -69,7 +69,7 @@ def train(config, folder, data_dir, report):
         training,
         seed=config["seed"],
         initial_epoch=state["epochs_done"],
-        generated=generated_images(method, config, x_train, y_train),
+        generated=generated_images(method, config, folder, x_train, y_train),
     )
     settings = training_settings(config, class_counts)
     model.fit(
@@ -108,11 +108,16 @@ def train(config, folder, data_dir, report):
     }
 
 
-def generated_images(method, config, x_train, y_train):
-    """Images of a generator that is trained first, if the method wants some; the same each time."""
+def generated_images(method, config, folder, x_train, y_train):
+    """Images of a generator, if the method wants some. It is trained first, and once a run."""
     if method.generator is None:
         return None
-    return generators.generated(
+    file = folder / "generated.npz"
+    if file.exists():
+        with np.load(file) as saved:
+            return saved["x"], saved["y"]
+    print(f"Training the generator of {method.generator} first", flush=True)
+    x, y = generators.generated(
         method.generator,
         x_train,
         y_train,
@@ -120,6 +125,10 @@ def generated_images(method, config, x_train, y_train):
         epochs=config["training"].get("generator_epochs", 30),
         seed=config["seed"],
     )
+    unfinished = folder / "generated.part.npz"
+    np.savez(unfinished, x=x, y=y)
+    unfinished.rename(file)
+    return x, y
 
 
 def load(data, data_dir=None):

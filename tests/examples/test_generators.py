@@ -1,9 +1,13 @@
 """The generators: their two losses do not mix, they learn, and their images come into batches."""
 
+import json
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
+from reporting import mean_and_spread
 from reproduction import generators
 
 import keras_lpl
@@ -128,6 +132,38 @@ def test_a_share_of_each_batch_is_generated(batch):
     assert sizes == [(8, 2), (8, 2), (4, 1)]
     np.testing.assert_array_equal(batches[1][0], batches[1][0])
     assert not x.any(), "the arrays are left alone"
+
+
+def test_a_run_trains_its_generator_once_and_in_single_precision(batch, tmp_path, monkeypatch):
+    from methods import METHODS
+    from reproduction import training
+
+    config = {"seed": 0, "training": {"generator_epochs": 1}}
+    images, labels = batch
+    data = (np.repeat(images, 4, axis=0), np.repeat(labels, 4))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        x, y = training.generated_images(METHODS["ACGAN"], config, tmp_path, *data)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert x.dtype == "float32"
+    assert len(x) == len(y) == 6
+    monkeypatch.setattr(generators, "generated", None)
+    again = training.generated_images(METHODS["ACGAN"], config, tmp_path, *data)
+    np.testing.assert_array_equal(again[0], x)
+    np.testing.assert_array_equal(again[1], y)
+
+
+def test_the_page_shows_what_was_measured():
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "methods" / "generated-images.md").read_text()
+    for backend in ("jax", "tensorflow"):
+        rows = json.loads((docs / "results" / "generators" / f"{backend}.json").read_text())["rows"]
+        for kind in generators.KINDS:
+            own = [row["named_as_asked"] for row in rows if row["kind"] == kind]
+            shown = mean_and_spread(own) if backend == "jax" else f"{100 * own[0]:.1f}"
+            assert shown in page, (backend, kind, shown)
 
 
 def test_a_share_of_each_batch_of_a_pipeline_is_generated():

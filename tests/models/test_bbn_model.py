@@ -278,6 +278,79 @@ def test_a_last_layer_under_a_cast():
     model.fit(pairs(), shuffle=False, verbose=0)
 
 
+# --- Outputs ---------------------------------------------------------------------------------
+
+
+class Batch(keras.utils.PyDataset):
+    """One batch of pairs."""
+
+    is_paired = True
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = parts
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.parts
+
+
+def output_of(form):
+    """A network, a batch of labels, and the loss's keywords."""
+    rng = np.random.default_rng(2)
+    if form == "pixels":
+        inputs = keras.Input((4, 4, 6))
+        x = keras.layers.Conv2D(5, 1, name="shared")(inputs)
+        x = keras.layers.Conv2D(4, 1, activation="relu")(x)
+        labels = rng.integers(0, 3, (8, 4, 4))
+        labels[:, 0] = 255
+        return keras.Model(inputs, keras.layers.Conv2D(3, 1)(x)), labels, {"ignore_class": 255}
+    inputs = keras.Input((7, 6) if form == "tokens" else (6,))
+    x = keras.layers.Dense(5, "relu", name="shared")(inputs)
+    x = keras.layers.Dense(4, "relu")(x)
+    units = {"one logit": 1, "several labels": 4}.get(form, 3)
+    labels = {
+        "tokens": rng.integers(0, 3, (8, 7)),
+        "one logit": rng.integers(0, 2, 8),
+        "several labels": rng.integers(0, 2, (8, 4)),
+        "soft labels": rng.dirichlet(np.ones(3), 8).astype("float32"),
+        "uint8": rng.integers(0, 3, 8).astype("uint8"),
+    }[form]
+    keywords = {"multi_label": True} if form == "several labels" else {}
+    return keras.Model(inputs, keras.layers.Dense(units)(x)), labels, keywords
+
+
+@pytest.mark.parametrize("loss", [keras_lpl.LPLLoss, keras_lpl.ISDALoss])
+@pytest.mark.parametrize(
+    "form", ["pixels", "tokens", "one logit", "several labels", "soft labels", "uint8"]
+)
+def test_every_output_trains_is_saved_and_evaluated(form, loss, tmp_path):
+    if form == "several labels" and loss is keras_lpl.ISDALoss:
+        pytest.skip("ISDA is for one label")
+    plain, y, keywords = output_of(form)
+    x = np.random.default_rng(3).normal(size=(8, *plain.inputs[0].shape[1:])).astype("float32")
+    weight = np.ones(y.shape[: len(plain.outputs[0].shape) - 1], "float32")
+    weight[[1, 5]] = 0
+    keras.utils.set_random_seed(5)
+    model = BBNModel.from_model(plain, split_after="shared", mixing=0.4)
+    model.compile(keras.optimizers.SGD(RATE), loss=loss(**keywords))
+    model.save(tmp_path / "start.keras")
+    other = keras.models.load_model(tmp_path / "start.keras")
+    model.fit(Batch(x, y, weight), shuffle=False, verbose=0)
+    # What counts for nothing may be anything.
+    changed = np.array(y)
+    changed[[1, 5]] = changed[[0, 4]]
+    other.fit(Batch(x, changed, weight), shuffle=False, verbose=0)
+    for one, same in zip(model.variables, other.variables, strict=True):
+        assert np.isfinite(ops.convert_to_numpy(one)).all()
+        np.testing.assert_allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(same), atol=1e-6)
+    model.save(tmp_path / "end.keras")
+    loaded = keras.models.load_model(tmp_path / "end.keras")
+    assert loaded.evaluate(x, y, verbose=0) == pytest.approx(model.evaluate(x, y, verbose=0))
+
+
 # --- What is refused -------------------------------------------------------------------------
 
 
@@ -297,7 +370,15 @@ def _tensors(model):
     return model.inputs, model.outputs
 
 
+def masked():
+    inputs = keras.Input((5,))
+    x = keras.layers.Embedding(9, 4, mask_zero=True, name="shared")(inputs)
+    x = keras.layers.LSTM(4, return_sequences=True)(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
 BAD = {
+    "a mask": (lambda: BBNModel.from_model(masked(), split_after="shared"), "masks differ.*mixing"),
     "mixing": (lambda: bbn(mixing=1.5), "mixing.*1.5"),
     "schedule": (lambda: bbn(mixing="cubic"), "parabolic.*cubic"),
     "no branches": (lambda: BBNModel(*_tensors(network())), "from_model"),
