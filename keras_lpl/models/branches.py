@@ -101,7 +101,8 @@ def _branch(split, features, received):
     except ValueError as error:
         raise ValueError(
             "A branch must read the layer it splits after, and nothing else: no connection may "
-            f"lead around it, and it must lie before the last layer. Received: {received}"
+            "lead around it, such as a mask of `mask_zero=True`, and it must lie before the last "
+            f"layer. Received: {received}"
         ) from error
     if branch is None or not branch.trainable_variables:
         raise ValueError(

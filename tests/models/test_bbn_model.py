@@ -373,12 +373,22 @@ def _tensors(model):
 def masked():
     inputs = keras.Input((5,))
     x = keras.layers.Embedding(9, 4, mask_zero=True, name="shared")(inputs)
-    x = keras.layers.LSTM(4, return_sequences=True)(x)
-    return keras.Model(inputs, keras.layers.Dense(3)(x))
+    branches = [keras.layers.LSTM(4, return_sequences=True)(x) for _ in range(2)]
+    return inputs, keras.layers.Dense(3)(keras_lpl.layers.BranchMixing(name="mixing")(branches))
+
+
+def masked_network():
+    inputs = keras.Input((5,))
+    x = keras.layers.Embedding(9, 4, mask_zero=True, name="shared")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.LSTM(4)(x)))
 
 
 BAD = {
-    "a mask": (lambda: BBNModel.from_model(masked(), split_after="shared"), "masks differ.*mixing"),
+    "a mask": (masked, "masks differ.*mixing"),
+    "a mask around": (
+        lambda: BBNModel.from_model(masked_network(), split_after="shared"),
+        "mask_zero",
+    ),
     "mixing": (lambda: bbn(mixing=1.5), "mixing.*1.5"),
     "schedule": (lambda: bbn(mixing="cubic"), "parabolic.*cubic"),
     "no branches": (lambda: BBNModel(*_tensors(network())), "from_model"),
