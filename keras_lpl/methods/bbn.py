@@ -66,8 +66,7 @@ class BranchMixing(keras.layers.Layer):
         name: Name of the layer.
 
     Raises:
-        ValueError: when called, for anything but two branches, or for features with a mask: the two
-            samples of a pair have masks of their own.
+        ValueError: when called, for anything but two branches.
 
     Example:
 
@@ -77,23 +76,12 @@ class BranchMixing(keras.layers.Layer):
     >>> model = keras_lpl.models.BBNModel(inputs, keras.layers.Dense(3)(mixed))
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True  # to be shown masks, and refuse them
-
-    def call(self, branches: Any, mask: Any = None) -> Tensor:
+    def call(self, branches: Any) -> Tensor:
         """The features of both, side by side, each halved.
 
         Args:
             branches: `(conventional, rebalancing)`, features `(batch, ..., F)` of each.
-            mask: Keras's masks of both; none is taken.
         """
-        if any(each is not None for each in keras.tree.flatten(mask)):
-            raise ValueError(
-                "The branches of a `BBNModel` see different samples, whose masks differ. Leave "
-                "Keras's masks out (`mask_zero=False`), and pass `sample_weight` of 0 for steps "
-                f"that do not count. Received: a mask in front of {self.name!r}"
-            )
         conventional, rebalancing = branches
         return mix_features(conventional, rebalancing, 0.5)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_lpl.core.masks import mask_of
 from keras_lpl.methods.bbn import BranchMixing
 from keras_lpl.models.head import find_head, symbolic_tensors
 
@@ -33,7 +34,7 @@ def find_branches(model: Any) -> Branches:
     """The branches of a functional model.
 
     Raises:
-        ValueError: unless there is exactly one `BranchMixing` among its layers.
+        ValueError: unless there is exactly one `BranchMixing` among its layers, without a mask.
     """
     found = [layer for layer in model.layers if isinstance(layer, BranchMixing)]
     if len(found) != 1:
@@ -46,6 +47,12 @@ def find_branches(model: Any) -> Branches:
         raise ValueError(_ONE_OUTPUT + str(len(model.outputs)))
     inputs, _ = symbolic_tensors(model)
     conventional, rebalancing = found[0].input
+    if any(mask_of(each) is not None for each in found[0].input):
+        raise ValueError(
+            "The branches of a `BBNModel` see different samples, whose masks differ. Leave Keras's "
+            "masks out (`mask_zero=False`), and pass `sample_weight` of 0 for steps that do not "
+            f"count. Received: a mask in front of {found[0].name!r}"
+        )
     return Branches(
         keras.Model(inputs, conventional), keras.Model(inputs, rebalancing), found[0].output
     )

@@ -374,7 +374,8 @@ def masked():
     inputs = keras.Input((5,))
     x = keras.layers.Embedding(9, 4, mask_zero=True, name="shared")(inputs)
     branches = [keras.layers.LSTM(4, return_sequences=True)(x) for _ in range(2)]
-    return inputs, keras.layers.Dense(3)(keras_lpl.layers.BranchMixing(name="mixing")(branches))
+    mixed = keras_lpl.layers.BranchMixing(name="mixing")(branches)
+    return BBNModel(inputs, keras.layers.Dense(3)(mixed))
 
 
 def masked_network():
