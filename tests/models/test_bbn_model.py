@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_lpl
+from keras_lpl import engines
 from keras_lpl.data import ArrayDataset
 from keras_lpl.models import BBNModel
 from tests.models import helpers
@@ -428,3 +429,10 @@ def test_a_schedule_without_fit_is_told_about():
         model.train_on_batch(x, y)
     model.set_progress(0.5)
     np.testing.assert_allclose(float(model.share()), 0.75)
+
+
+def test_replicas_are_refused(monkeypatch):
+    model = bbn(mixing=0.5)
+    monkeypatch.setattr(engines, "num_replicas", lambda: 2)
+    with pytest.raises(ValueError, match="splits a batch of pairs.*2 replicas"):
+        model.fit(pairs(), shuffle=False, verbose=0)
