@@ -8,6 +8,7 @@ where it is installed, for `load("cifar10")`. `pip install "keras-lpl[data]"` br
 from keras_lpl.data.array_dataset import ArrayDataset
 from keras_lpl.data.counts import class_counts
 from keras_lpl.data.long_tail import long_tail_counts, long_tail_indices
+from keras_lpl.data.numbered import numbered_labels
 from keras_lpl.data.sampling import class_probabilities, disturb_labels, sample_indices
 from keras_lpl.data.sources import load
 from keras_lpl.data.tf_data import channel_statistics, pipeline
@@ -21,6 +22,7 @@ __all__ = [
     "load",
     "long_tail_counts",
     "long_tail_indices",
+    "numbered_labels",
     "pipeline",
     "sample_indices",
 ]

@@ -101,7 +101,7 @@ class MetaWeightNet(MetaMethod):
         self.learning_rate = checks.number(learning_rate, "learning_rate", minimum=0)
         self.weight_decay = checks.number(weight_decay, "weight_decay", minimum=0)
 
-    def create_state(self) -> WeightNet:
+    def create_state(self, num_classes: int) -> WeightNet:
         return WeightNet(self.units, self.learning_rate, name="weight_net")
 
     def learnt(self, state: Any, statistics: Mapping[str, Any], shape: tuple) -> list[Tensor]:

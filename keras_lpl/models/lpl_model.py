@@ -267,10 +267,14 @@ class LPLModel(ClassReweighting, keras.Model):
         """True if the model itself, not a loss of it, reads the progress of training."""
         return False
 
+    def _check_fit(self, arguments: dict[str, Any]) -> None:
+        """Checks what `fit` was given, by the names of its arguments."""
+        check_fit(self._plan, arguments)
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains the model, as `keras.Model.fit`."""
         call = inspect.signature(super().fit).bind(*args, **kwargs)
-        check_fit(self._plan, call.arguments)
+        self._check_fit(call.arguments)
         if self._plan.reads_progress:
             self._has_progress = True
             callback = ProgressCallback(self.statistics.get("progress"))
