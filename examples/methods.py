@@ -44,6 +44,7 @@ class Method:
         loss: `loss(training)` returns the Keras loss.
         cosine_head: Whether the model ends in `keras_lpl.layers.CosineDense`.
         one_hot: Whether labels are given as one-hot rows.
+        numbered: Whether labels are given with the number of their sample.
         sampling: As in `keras_lpl.data.ArrayDataset`.
         disturb_rate: As in `keras_lpl.data.ArrayDataset`.
         deferred: Whether class weights set in after four fifths of the epochs.
@@ -51,7 +52,8 @@ class Method:
         retrained: `retrained(training)` returns the loss of a new classifier, which is trained in
             the end on features that stay; None to keep the one that was trained with them.
         adversarial: Arguments of `keras_lpl.models.AdversarialModel`, if it is to train on those.
-        meta: Makes what a `keras_lpl.models.MetaModel` learns from a few balanced samples.
+        meta: `meta(training)` returns what a `keras_lpl.models.MetaModel` learns from a few
+            balanced samples.
         two_branches: Whether it trains a `keras_lpl.models.BBNModel`.
         generator: One of `reproduction.generators.KINDS`, which makes a share of each batch.
     """
@@ -59,6 +61,7 @@ class Method:
     loss: Callable
     cosine_head: bool = False
     one_hot: bool = False
+    numbered: bool = False
     sampling: str | None = None
     disturb_rate: float = 0.0
     deferred: bool = False
@@ -69,11 +72,18 @@ class Method:
     two_branches: bool = False
     generator: str | None = None
 
-    def model(self, network, meta_data, virtual_learning_rate=None):
+    def labels(self, y, num_classes):
+        """Class indices in the form in which the method takes them."""
+        if self.numbered:
+            return keras_lpl.data.numbered_labels(y)
+        return keras.utils.to_categorical(y, num_classes) if self.one_hot else y
+
+    def model(self, network, training, meta_data, virtual_learning_rate=None):
         """The model that trains the network.
 
         Args:
             network: A Keras model that ends in logits.
+            training: The `Training`.
             meta_data: Returns balanced samples `(x, y)`, if the method wants some.
             virtual_learning_rate: Of its look ahead, which is gradient descent; None for that of
                 the optimizer.
@@ -88,7 +98,7 @@ class Method:
             return keras_lpl.LPLModel.from_model(network)
         return keras_lpl.models.MetaModel.from_model(
             network,
-            method=self.meta(),
+            method=self.meta(training),
             meta_data=meta_data(),
             virtual_learning_rate=virtual_learning_rate,
         )
@@ -271,10 +281,17 @@ METHODS = {
     "MetaSAug": Method(
         lambda t: keras_lpl.ISDALoss(reduction="mean_with_sample_weight"),
         deferred=True,
-        meta=keras_lpl.models.MetaSAug,
+        meta=lambda t: keras_lpl.models.MetaSAug(),
     ),
-    "Meta-Weight-Net": Method(crossentropy, meta=keras_lpl.models.MetaWeightNet),
-    "learning to reweight": Method(crossentropy, meta=keras_lpl.models.LearningToReweight),
+    "Meta-Weight-Net": Method(crossentropy, meta=lambda t: keras_lpl.models.MetaWeightNet()),
+    "learning to reweight": Method(
+        crossentropy, meta=lambda t: keras_lpl.models.LearningToReweight()
+    ),
+    "meta label corrector": Method(
+        lambda t: keras_lpl.PerturbedCrossentropy([]),
+        numbered=True,
+        meta=lambda t: keras_lpl.models.MetaLabelCorrector(int(sum(t.class_counts))),
+    ),
     "adversarial features": Method(lambda t: keras_lpl.AdversarialFeatureLoss(0.1, 5, norm="l2")),
     "adversarial inputs": Method(crossentropy, adversarial={"epsilon": 0.05, "num_steps": 3}),
     "Seesaw": Method(lambda t: keras_lpl.SeesawLoss()),

@@ -3,11 +3,14 @@
     python examples/quickstart.py                 # or: make quickstart
     python examples/quickstart.py --seeds 5 --methods LPL LA+LPL LDAM-DRW
     python examples/quickstart.py --seeds 1 --methods all
+    python examples/quickstart.py --imbalance 1 --wrong-labels 0.4 --methods cross-entropy GCE
 
 Trains a small network on handwritten digits of which the rarest class has 2 images and the most
 frequent one 134 (imbalance factor 50), with each method and several seeds, and tests it on 40
 images of every digit. Ends in a table and two pictures; everything is written to
 `results/quickstart`. A seed chooses the training images and the network's initial weights.
+
+With `--wrong-labels`, a share of the training labels is redrawn among all classes, once.
 """
 
 import argparse
@@ -35,18 +38,23 @@ GENERATOR_EPOCHS, GENERATED_SHARE = 100, 0.2
 DEFAULT_METHODS = ("cross-entropy", "logit adjustment", "LPL", "LPL, one step")
 
 
-def run(name, seed, epochs, advance):
+def run(name, seed, options, advance):
     """Trains and tests one model. Returns what goes into the results."""
+    epochs = options.epochs
     (x_train, y_train), (x_test, y_test) = keras_lpl.data.load(
-        "digits", imbalance_factor=IMBALANCE_FACTOR, seed=seed
+        "digits", imbalance_factor=options.imbalance, seed=seed
     )
+    true_counts = keras_lpl.data.class_counts(y_train)
+    if options.wrong_labels:
+        y_train = keras_lpl.data.disturb_labels(y_train, 10, options.wrong_labels, seed)
     class_counts = keras_lpl.data.class_counts(y_train)
     steps = epochs * -(-len(x_train) // BATCH_SIZE)
     method, training = METHODS[name], Training(class_counts, epochs, steps, LPL)
     keras.utils.set_random_seed(seed)
-    meta_data = functools.partial(meta_samples, "digits", class_counts, seed)
+    meta_data = functools.partial(meta_samples, "digits", true_counts, seed)
     network = digits_network(method.head)
-    model = method.model(network, meta_data, virtual_learning_rate=0.1)  # Adam's is of another kind
+    # Adam's rate is of another kind than that of the look ahead.
+    model = method.model(network, training, meta_data, virtual_learning_rate=0.1)
     model.compile(keras.optimizers.Adam(1e-3), loss=method.loss(training))
 
     callbacks = [ShowEpochs(advance), *method.callbacks(training)]
@@ -58,7 +66,7 @@ def run(name, seed, epochs, advance):
         callbacks.append(variation)
     train = keras_lpl.data.ArrayDataset(
         x_train,
-        keras.utils.to_categorical(y_train, 10) if method.one_hot else y_train,
+        method.labels(y_train, 10),
         batch_size=BATCH_SIZE,
         seed=seed,
         sampling=method.sampling,
@@ -134,12 +142,28 @@ def main():
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: 3)")
     parser.add_argument("--epochs", type=int, default=200, help="of each run (default: 200)")
+    parser.add_argument(
+        "--imbalance",
+        type=float,
+        default=IMBALANCE_FACTOR,
+        help="images of the most frequent digit over those of the rarest (default: 50)",
+    )
+    parser.add_argument(
+        "--wrong-labels",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of training labels that are redrawn among all classes (default: 0)",
+    )
     parser.add_argument("--out", type=Path, default=Path("results/quickstart"))
     options = parser.parse_args()
 
     methods = list(METHODS) if "all" in options.methods else list(options.methods)
     backend = keras.config.backend()
-    print(f"keras-lpl {keras_lpl.__version__} on {backend}: digits, imbalance {IMBALANCE_FACTOR}")
+    what = f"imbalance factor {options.imbalance:g}"
+    if options.wrong_labels:
+        what += f", {options.wrong_labels:.0%} of labels redrawn"
+    print(f"keras-lpl {keras_lpl.__version__} on {backend}: digits, {what}")
     start = time.perf_counter()
     runs = []
     with progress_bar() as bar:
@@ -147,13 +171,18 @@ def main():
         task = bar.add_task("", total=len(plan) * options.epochs)
         for method, seed in plan:
             bar.update(task, description=f"{method:<28} seed {seed}")
-            runs.append(run(method, seed, options.epochs, lambda: bar.advance(task)))
+            runs.append(run(method, seed, options, lambda: bar.advance(task)))
             keras.utils.clear_session()  # lets go of the model's memory
     print(f"{len(runs)} runs in {time.perf_counter() - start:.0f} s")
 
     runs.sort(key=lambda r: methods.index(r["method"]))
-    print_table(runs, f"Digits, imbalance factor {IMBALANCE_FACTOR}, {backend}")
-    settings = {"imbalance_factor": IMBALANCE_FACTOR, "epochs": options.epochs, "lpl": LPL}
+    print_table(runs, f"Digits, {what}, {backend}")
+    settings = {
+        "imbalance_factor": options.imbalance,
+        "wrong_labels": options.wrong_labels,
+        "epochs": options.epochs,
+        "lpl": LPL,
+    }
     write_results(options.out / f"{backend}.json", runs, settings=settings)
     draw(runs, options.out)
     print(f"Results and pictures: {options.out}/")

@@ -33,8 +33,7 @@ def pipelines(train, test, method, training, seed, initial_epoch=0, generated=No
     mean, std = keras_lpl.data.channel_statistics(x)
     mixes = name in ("mixup", "cutmix")
     num_classes = int(y.max()) + 1
-    if method.one_hot or mixes:
-        y = keras.utils.to_categorical(y, num_classes)
+    y = keras.utils.to_categorical(y, num_classes) if mixes else method.labels(y, num_classes)
     plain, is_modern = name == "none", name == "modern"
     size = training["batch_size"]
     share = 0 if generated is None else round(GENERATED_SHARE * size)

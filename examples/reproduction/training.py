@@ -182,12 +182,13 @@ def build(config, class_counts, input_shape, meta_data=None):
         head=head,
         **arguments,
     )
-    model = method.model(network, meta_data)
+    settings = training_settings(config, class_counts)
+    model = method.model(network, settings, meta_data)
     model.compile(
         keras.optimizers.SGD(
             training["learning_rate"], momentum=0.9, nesterov=training.get("nesterov", False)
         ),
-        loss=method.loss(training_settings(config, class_counts)),
+        loss=method.loss(settings),
         metrics=["accuracy"],
         jit_compile=jit_compile(),
     )
