@@ -119,22 +119,27 @@ class Method:
     def for_prediction(self, model, training, data):
         """The model that predicts, made from the one that was trained on `data`."""
         if self.retrained is not None:
-            _retrain_classifier(model, self.retrained(training), data, training.epochs)
+            _retrain_classifier(model, self.retrained(training), data, training)
         if not self.post_hoc:
             return model
         return keras_lpl.models.with_logit_adjustment(model, training.class_counts)
 
 
-def _retrain_classifier(model, loss, data, epochs):
-    """Trains the last layer anew, for a fifth of the epochs, and nothing else."""
+def _retrain_classifier(model, loss, data, training):
+    """Trains the last layer anew, for a fifth of the epochs, and nothing else.
+
+    It starts from zero, at a rate that falls to zero: the logits it is to learn are small.
+    """
+    epochs, more = training.epochs, max(1, training.epochs // 5)
     *features, head = model.layers
     for layer in features:
         layer.trainable = False
-    head.kernel.assign(head.kernel_initializer(head.kernel.shape))
-    head.bias.assign(head.bias_initializer(head.bias.shape))
-    model.compile(keras.optimizers.Adam(1e-3), loss=loss)
-    more = {"initial_epoch": epochs, "epochs": epochs + max(1, epochs // 5)}
-    model.fit(data, shuffle=False, verbose=0, **more)
+    for variable in head.trainable_variables:
+        variable.assign(ops.zeros(variable.shape))
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, more * training.steps // epochs)
+    model.compile(keras.optimizers.Adam(rate), loss=loss)
+    span = {"initial_epoch": epochs, "epochs": epochs + more}
+    model.fit(data, shuffle=False, verbose=0, **span)
 
 
 def crossentropy(training):
@@ -291,6 +296,12 @@ METHODS = {
         lambda t: keras_lpl.PerturbedCrossentropy([]),
         numbered=True,
         meta=lambda t: keras_lpl.models.MetaLabelCorrector(int(sum(t.class_counts))),
+    ),
+    # Before the network has learnt wrong labels by heart.
+    "meta label corrector, early": Method(
+        lambda t: keras_lpl.PerturbedCrossentropy([]),
+        numbered=True,
+        meta=lambda t: keras_lpl.models.MetaLabelCorrector(int(sum(t.class_counts)), 0.15),
     ),
     "adversarial features": Method(lambda t: keras_lpl.AdversarialFeatureLoss(0.1, 5, norm="l2")),
     "adversarial inputs": Method(crossentropy, adversarial={"epsilon": 0.05, "num_steps": 3}),

@@ -37,8 +37,9 @@ class MetaMethod:
     def corrections(self, state: Any) -> Any:
         """The variable that keeps a corrected label for each training sample.
 
-        `(samples + 1, classes)`: the last row takes what belongs to no sample. None (default): the method leaves labels as they are. Otherwise it implements `correct`, and
-        labels come with the number of their sample, as `keras_lpl.data.numbered_labels` gives it.
+        `(samples + 1, classes)`: the last row takes what belongs to no sample. None (default): the
+        method leaves labels as they are. Otherwise it implements `correct`, and labels come with
+        the number of their sample, as `keras_lpl.data.numbered_labels` gives it.
 
         Args:
             state: The layer of `create_state`.

@@ -8,7 +8,7 @@ and `V_1`, `V_2` nets of one hidden layer,
     b_i = V_2(-log p_i[z_i])                  trust in the last correction, z_i = argmax s_i
 
     t_i = a_i y_i + (1 - a_i) (b_i z_i + (1 - b_i) argmax p_i)      trained with, one-hot classes
-    s_i <- a_i y_i + (1 - a_i) (b_i s_i + (1 - b_i) p_i)            kept until the sample's next turn
+    s_i <- a_i y_i + (1 - a_i) (b_i s_i + (1 - b_i) p_i)            kept till the sample's next turn
 
 and the nets move down the gradient of the cross-entropy of a few clean samples one step ahead.
 """
@@ -106,15 +106,11 @@ class MetaLabelCorrector(MetaMethod):
     ) -> None:
         self.num_samples = checks.integer(num_samples, "num_samples", minimum=1)
         self.warm_up = checks.number(warm_up, "warm_up", minimum=0, maximum=1)
+        self.follows_schedule = self.warm_up > 0
         self.hard = hard
         self.units = checks.integer(units, "units", minimum=1)
         self.learning_rate = checks.number(learning_rate, "learning_rate", minimum=0)
         self.weight_decay = checks.number(weight_decay, "weight_decay", minimum=0)
-
-    @property
-    def follows_schedule(self) -> bool:
-        """True unless labels are corrected from the first step on."""
-        return self.warm_up > 0
 
     def create_state(self, num_classes: int) -> Corrector:
         return Corrector(

@@ -32,7 +32,8 @@ class MetaBatch:
     def __init__(self, model: Any, x: Any, y: Any, sample_weight: Any) -> None:
         self.model, self.x, self.sample_weight = model, x, sample_weight
         self.method = model.method
-        self.y, self.rows = y, None
+        self.y = y
+        self.rows: Rows | None = None
         corrections = self.method.corrections(model.meta_state)
         if corrections is not None:
             self.y, numbers = labels_and_numbers(y)
@@ -57,20 +58,25 @@ class MetaBatch:
         shape = tuple(ops.shape(ops.convert_to_tensor(self.y))[:rank])
         return self.method.learnt(model.meta_state, statistics, shape)
 
-    def forward(self, weights):
+    def forward(self, weights: list[Tensor]) -> tuple[Any, list[Tensor], list[Tensor]]:
+        """Predictions, losses of the layers, and what the forward pass assigns."""
         with self._scope(weights, self.values, collect_losses=True) as scope:
             y_pred = self.model(self.x, training=True)
             losses = list(self.model.losses)
         return y_pred, losses, self._updates(scope)
 
-    def virtual_loss(self, weights, outputs, learnt):
+    def virtual_loss(self, weights: list[Tensor], outputs: Any, learnt: list[Tensor]) -> Tensor:
+        """Loss of the virtual step, a scalar."""
         # What it updates is dropped. Copies, as PyTorch updates some statistics in their memory.
         y_pred, _, values = outputs
         outputs = (y_pred, [], [ops.copy(value) for value in values])
         loss, _ = self._loss(weights, outputs, learnt, self.method.virtual_weight)
         return loss * self.scale
 
-    def loss(self, weights, outputs, learnt):
+    def loss(
+        self, weights: list[Tensor], outputs: Any, learnt: list[Tensor]
+    ) -> tuple[Tensor, tuple[Any, Tensor, list[Tensor]]]:
+        """Loss of the training step, scaled; and the predictions, the loss and what it assigns."""
         loss, updates = self._loss(weights, outputs, learnt, self.method.sample_weight)
         rest = (ops.stop_gradient(outputs[0]), ops.stop_gradient(loss), updates)
         return self.model.optimizer.scale_loss(loss), rest
@@ -85,7 +91,7 @@ class MetaBatch:
             labels = self.y
             if self.rows is not None:
                 is_bad = ops.logical_or(is_bad, self.rows.are_bad)
-                labels = self._corrected(learnt, samples)[0]
+                labels = self._corrected(self.rows, learnt, samples)[0]
                 labels = ops.where(is_bad[:, None], 1 / samples.num_classes, labels)
             usual = weight_of(learnt, _zero_where(is_bad, losses), _zero_where(is_bad, given))
             # Keras's own losses multiply by the weight, and NaN would reach the model.
@@ -111,17 +117,18 @@ class MetaBatch:
             given = given * ops.cast(counted, "float32")
         return ops.cast(losses, "float32"), ops.cast(given, "float32"), samples
 
-    def _corrected(self, learnt, samples):
+    def _corrected(self, rows, learnt, samples):
         """Labels that the loss sees, and those that are kept."""
-        return self.method.correct(learnt, samples, self.rows.values, self.progress)
+        return self.method.correct(learnt, samples, rows.values, self.progress)
 
     def keep_corrections(self, learnt: list[Tensor], y_pred: Any) -> None:
         """Keeps what the labels were corrected to, if the method corrects any."""
         if self.rows is not None:
             samples = read_samples(self.model, self.y, keras.tree.flatten(y_pred)[0])
-            self.rows.assign(self._corrected(learnt, samples)[1], samples.is_bad)
+            kept = self._corrected(self.rows, learnt, samples)[1]
+            self.rows.assign(kept, samples.is_bad)
 
-    def improve(self, gradients, push):
+    def improve(self, gradients: list[Tensor], push: Any) -> list[Tensor]:
         """Looks ahead: from the gradients of the virtual loss to a better `learnt`."""
         method, model, scale = self.method, self.model, self.scale
         rate = self._rate()

@@ -434,5 +434,5 @@ def test_a_schedule_without_fit_is_told_about():
 def test_replicas_are_refused(monkeypatch):
     model = bbn(mixing=0.5)
     monkeypatch.setattr(engines, "num_replicas", lambda: 2)
-    with pytest.raises(ValueError, match="splits a batch of pairs.*2 replicas"):
+    with pytest.raises(ValueError, match=r"splits a batch of pairs.*2 replicas"):
         model.fit(pairs(), shuffle=False, verbose=0)

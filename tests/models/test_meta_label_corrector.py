@@ -70,7 +70,7 @@ def train_in_float64(batches, hard):
     corrections, losses = np.zeros((SAMPLES, 3)), []
     for x, y, numbers in batches:
 
-        def meta_loss(flat, x=x, y=y, numbers=numbers):
+        def meta_loss(flat, x=x, y=y, numbers=numbers, weights=weights):
             split = [flat[:4], flat[4:]]
             labels, _ = corrected(weights, split, x, y, corrections[numbers], hard)
             step = soft_gradient(weights, x, labels)[1]
@@ -255,6 +255,8 @@ def test_a_number_that_no_sample_has(numbers):
     rows = model.corrected_labels()
     np.testing.assert_allclose(rows[numbers[:3]].sum(axis=1), 1, rtol=1e-5)
     assert np.count_nonzero(rows.any(axis=1)) == 3
+    for parameter in (*model.meta_state.nets[0].parameters, *model.meta_state.nets[1].parameters):
+        assert np.isfinite(ops.convert_to_numpy(parameter)).all()
 
 
 def test_what_is_refused():
