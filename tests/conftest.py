@@ -1,5 +1,6 @@
 """The environment of the tests, fixtures for all of them, and the marker `on_one_backend`."""
 
+import gc
 import os
 import random
 import shutil
@@ -50,6 +51,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("on_one_backend"):
             item.add_marker(skip)
+
+
+def pytest_collection_finish():
+    """Lets the garbage collector leave the frameworks alone, of which nothing is ever freed.
+
+    Tracing makes millions of objects, and it would look through all there are again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)

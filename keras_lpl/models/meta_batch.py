@@ -122,11 +122,12 @@ class MetaBatch:
         return self.method.correct(learnt, samples, rows.values, self.progress)
 
     def keep_corrections(self, learnt: list[Tensor], y_pred: Any) -> None:
-        """Keeps what the labels were corrected to, if the method corrects any."""
+        """Keeps what the labels were corrected to, of samples that take part, if there are any."""
         if self.rows is not None:
-            samples = read_samples(self.model, self.y, keras.tree.flatten(y_pred)[0])
+            logits = keras.tree.flatten(y_pred)[0]
+            samples = read_samples(self.model, self.y, logits, self.sample_weight)
             kept = self._corrected(self.rows, learnt, samples)[1]
-            self.rows.assign(kept, samples.is_bad)
+            self.rows.assign(kept, samples.weight > 0)
 
     def improve(self, gradients: list[Tensor], push: Any) -> list[Tensor]:
         """Looks ahead: from the gradients of the virtual loss to a better `learnt`."""

@@ -67,11 +67,11 @@ class Rows:
         self.numbers = ops.where(self.are_bad, self.spare, numbers)
         self.values = engines.take_rows(corrections, self.numbers)
 
-    def assign(self, values: Tensor, are_bad: Tensor) -> None:
-        """Keeps new rows, but for those of bad samples."""
-        are_bad = ops.logical_or(self.are_bad, are_bad)
-        numbers = ops.where(are_bad, self.spare, self.numbers)
-        values = ops.where(are_bad[:, None], 0.0, ops.cast(values, self.values.dtype))
+    def assign(self, values: Tensor, are_kept: Tensor) -> None:
+        """Writes rows `(batch, classes)`, of those samples that are kept, bool `(batch,)`."""
+        are_kept = ops.logical_and(are_kept, ops.logical_not(self.are_bad))
+        numbers = ops.where(are_kept, self.numbers, self.spare)
+        values = ops.where(are_kept[:, None], ops.cast(values, self.values.dtype), 0.0)
         self.corrections.assign(
             ops.scatter_update(self.corrections.value, numbers[:, None], values)
         )
