@@ -8,6 +8,7 @@
 The scale says how much is trained:
 
     smoke   digits and two epochs, seconds: shows that everything runs
+    tiny    real data, ResNet-8 and 12 epochs: a minute or two a run on two cores
     small   real data, a smaller network and a shorter training: hours on two cores
     full    as in the paper's comparison: for a GPU
 

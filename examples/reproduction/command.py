@@ -89,6 +89,7 @@ def make_figure(options):
 
     sizes = {
         "smoke": ["--data", "digits", "--epochs", "2", "--depth", "8"],
+        "tiny": ["--epochs", "4", "--depth", "8"],
         "small": ["--epochs", "10", "--depth", "8"],
         "full": ["--epochs", "200", "--depth", "32"],
     }

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SCALES = ("smoke", "small", "full")
+SCALES = ("smoke", "tiny", "small", "full")
 
 
 def tables():
