@@ -371,9 +371,10 @@ def check_bad_labels(make: MakeLoss) -> None:
         return
     weight = np.where(is_bad, 0, 1).astype("float32")
     clean = {rank: per_sample(loss, y, logits, weight) for rank, y in _as_ranks(labels)}
-    for given in (of_integers, of_floats, soft):
-        fast = engines.compiled(lambda y, x: loss(y, x))
-        losses = fast(ops.convert_to_tensor(given), ops.convert_to_tensor(logits))
+    all_given = (of_integers, of_floats, soft)
+    fast = engines.compiled(lambda x, *labels: [loss(y, x) for y in labels])
+    results = fast(*(ops.convert_to_tensor(part) for part in (logits, *all_given)))
+    for given, losses in zip(all_given, results, strict=True):
         losses = ops.convert_to_numpy(losses)
         assert np.all(np.isnan(losses[is_bad])), losses
         assert_close(losses[~is_bad], clean[given.ndim][~is_bad])

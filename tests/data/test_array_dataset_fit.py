@@ -1,10 +1,5 @@
 """`ArrayDataset` in Keras's own `fit` and `evaluate`, and with TensorFlow not installed."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -161,29 +156,3 @@ def test_class_weights_of_fit_reach_the_labels_that_are_drawn():
     dataset, model = ArrayDataset(X, Y, 32, **DRAWN), make_model()
     model.fit(dataset, class_weight={0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}, verbose=0)
     assert all((weight == 0).all() for weight in model.get_weights())
-
-
-@pytest.mark.skipif(keras.config.backend() == "tensorflow", reason="TensorFlow is the backend")
-def test_works_with_tensorflow_not_installed():
-    code = """
-import sys
-sys.modules["tensorflow"] = None  # Python's way to say that there is none
-import keras, numpy as np
-from keras_lpl.data import ArrayDataset
-inputs = keras.Input((4,))
-model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
-model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-train = ArrayDataset(np.ones((8, 4), "float32"), np.arange(8) % 3, 4,
-                     sampling="class_balanced", disturb_rate=0.1)
-model.fit(train, epochs=2, shuffle=False, verbose=0)
-print(train.epoch, sys.modules["tensorflow"])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(keras_lpl.__file__).parent.parent,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["2", "None"]

@@ -32,6 +32,7 @@ print("REPORT", json.dumps([sorted(by_us), sorted(loaded() - by_keras)]))
 """
 
 
+@pytest.mark.on_one_backend
 def test_optional_packages_load_when_they_are_used():
     pytest.importorskip("sklearn")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

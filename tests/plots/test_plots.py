@@ -177,6 +177,7 @@ def test_touches_nothing_global(plot, rng):
     assert pyplot.get_fignums() == []
 
 
+@pytest.mark.on_one_backend
 def test_importing_needs_no_matplotlib():
     code = """
 import sys
