@@ -56,6 +56,12 @@ def model(loss):
     inputs = keras.Input((4,))
     model = LPLModel(inputs, keras.layers.Dense(3, name="head")(inputs))
     model.compile("sgd", loss=loss)
+    return model
+
+def corrector(num_samples, loss=None):
+    method = keras_lpl.models.MetaLabelCorrector(num_samples)
+    model = keras_lpl.models.MetaModel.from_model(network, method=method, meta_data=(x, labels))
+    model.compile("sgd", loss=loss or keras_lpl.PerturbedCrossentropy([]))
     return model"""
 
 
