@@ -198,10 +198,10 @@ def test_steps_come_to_an_end():
     arguments = ([0], [[0.0, 0.0]], [1.0, 1.0])
     with pytest.raises(ValueError, match=r"5000 is the most.*Received: num_steps=\[9000, 1\]"):
         functional.perturb_logits(*arguments, [9000, 1], 1e-3)
-    fast = engines.compiled(lambda steps: functional.perturb_logits(*arguments, steps, 1e-3))
-    cut_off, longest = (fast(ops.convert_to_tensor([steps, 1])) for steps in (9000, 5000))
-    assert_close(cut_off, longest, 1e-6)
-    assert_close(longest, functional.perturb_logits(*arguments, [100, 1], 5e-2), 1e-2)
+    # Compiled, as five thousand steps take a while one by one.
+    cut_off = engines.compiled(lambda steps: functional.perturb_logits(*arguments, steps, 1e-3))
+    longest = engines.compiled(lambda: functional.perturb_logits(*arguments, [5000, 1], 1e-3))
+    assert_close(cut_off(ops.convert_to_tensor([9000, 1])), longest(), 1e-6)
 
 
 @pytest.mark.parametrize("counts", [[2**31, 2**40, 5], np.array([2**62, 2**33, 7])], ids=str)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_lpl.data._labels import class_ids
+from keras_lpl.data._labels import class_ids, label_array
 
 
 def numbered_labels(labels: Any) -> np.ndarray:
@@ -23,7 +23,7 @@ def numbered_labels(labels: Any) -> np.ndarray:
         int32 array `(N, 2)`: class index and number.
 
     Raises:
-        ValueError: If the labels are no classes.
+        ValueError: If the labels are no classes, or soft.
 
     Example:
 
@@ -33,5 +33,11 @@ def numbered_labels(labels: Any) -> np.ndarray:
            [ 0, -2],
            [ 1, -3]], dtype=int32)
     """
-    ids, _ = class_ids(labels)
+    ids, width = class_ids(labels)
+    array = label_array(labels, "labels")
+    if width is not None and not ((array == 0) | (array == 1)).all():
+        raise ValueError(
+            "`labels` must have one class each, and soft labels have shares of several. Pass class "
+            f"indices or one-hot labels. Received: soft labels of shape {array.shape}"
+        )
     return np.stack([ids, -1 - np.arange(len(ids))], axis=1).astype("int32")

@@ -58,12 +58,12 @@ class Corrector(State):
 class MetaLabelCorrector(MetaMethod):
     """Meta soft label corrector: wrong labels give way to what the model predicts.
 
-    Wu et al., "Learning to purify noisy labels via meta soft label corrector", AAAI 2021. How far a
-    label is believed, two nets learn from clean samples. For training sets with wrong labels.
+    Wu et al., "Learning to purify noisy labels via meta soft label corrector", AAAI 2021. Two
+    nets learn from clean samples how far to believe a label. For training sets with wrong labels.
 
-    What a label was corrected to last is kept for each sample, so labels come with the number of
-    their sample, `keras_lpl.data.numbered_labels(y)`, one class index each. Of validation data
-    they may come without.
+    What a label was last corrected to is kept for each sample. So the labels of training data come
+    with the number of their sample, as `keras_lpl.data.numbered_labels(y)` gives them; those of
+    validation data may come without.
 
     Memory: `num_samples * classes` floats, in the model and in its file.
 

@@ -239,6 +239,26 @@ def test_trains_from_a_data_set_that_shuffles():
     np.testing.assert_allclose(model.corrected_labels().sum(axis=1), 1, rtol=1e-5)
 
 
+def test_ways_of_running_and_class_weights():
+    """What the page says it works with, and what the error of `class_weight` says to take."""
+    x, y = helpers.data()
+    if keras.config.backend() != "torch":
+        model = compiled(MetaLabelCorrector(len(y), 0.5), steps_per_execution=2)
+        model.fit(x, numbered_labels(y), batch_size=16, epochs=2, verbose=0)
+        assert model.corrected_labels().any(axis=1).all()
+    found = []
+    for weight in (1.0, 3.0):
+        keras.utils.set_random_seed(1)
+        model = compiled(MetaLabelCorrector(len(y), 0))
+        reweight = keras_lpl.callbacks.DeferredReweighting(
+            helpers.COUNTS, start_epoch=0, class_weight=[1.0, 1.0, 1.0, 1.0, weight]
+        )
+        fit = {"batch_size": 64, "shuffle": False, "verbose": 0}
+        model.fit(x, numbered_labels(y), callbacks=[reweight], **fit)
+        found.append(values(model.trainable_variables))
+    assert any(np.abs(a - b).max() > 1e-6 for a, b in zip(*found, strict=True))
+
+
 def test_a_number_that_no_sample_has():
     """Raises where values can be seen; in compiled code the loss is NaN and no row is touched."""
     x, _ = helpers.data()
@@ -326,5 +346,9 @@ def test_numbered_labels():
         found = numbered_labels(labels)
         assert found.dtype == np.int32
         np.testing.assert_array_equal(found, expected)
-    with pytest.raises(ValueError, match="labels"):
-        numbered_labels(["a", "b"])
+    assert numbered_labels(np.array([255], "uint8")).tolist() == [[255, -1]]
+    for labels, message in ((["a", "b"], "class names"), ([-1, 0], "negative")):
+        with pytest.raises(ValueError, match=message):
+            numbered_labels(labels)
+    with pytest.raises(ValueError, match=r"soft labels of shape \(2, 2\)"):
+        numbered_labels([[0.7, 0.3], [0.2, 0.8]])
