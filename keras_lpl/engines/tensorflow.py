@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
+from keras_lpl.engines._tensorflow_look_ahead import fused_batch_norm, linear_gradients
 
 COMPUTES_CHANNELS_FIRST = False
 INDEX_DTYPE = "int32"
@@ -146,9 +147,7 @@ def batch_norm(
     Returns:
         `(y, mean, variance)`: `y` like `x`, the other two float32 and without gradient.
     """
-    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-        x, scale, offset, epsilon=epsilon, is_training=True
-    )[:3]
+    y, mean, variance = fused_batch_norm(x, scale, offset, epsilon)
     # The kernel returns an estimate of the population's variance; Keras keeps the sample's.
     size = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
     variance = variance * (size - 1) / size
@@ -269,7 +268,7 @@ def look_ahead(
     weights = [tf.convert_to_tensor(value) for value in weights]
     learnt = [tf.convert_to_tensor(value) for value in learnt]
     tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
-    with tape:
+    with tape, linear_gradients():
         tape.watch(weights)
         outputs = forward(weights)
     with tf.GradientTape(watch_accessed_variables=False) as outer:

@@ -362,11 +362,21 @@ class LPLModel(ClassReweighting, keras.Model):
             loss = model.compute_loss(x, y, logits)
         ```
         """
-        token = _step.set({})
+        with self._step_with({}):
+            yield
+
+    @contextlib.contextmanager
+    def _step_with(self, features: dict[int, Tensor]) -> Iterator[None]:
+        """Scope of a training step whose forward pass has seen these features."""
+        token = _step.set(features)
         try:
             yield
         finally:
             _step.reset(token)
+
+    def _seen_features(self) -> dict[int, Tensor]:
+        """Features that the forward pass of this step has seen, by the index of their output."""
+        return dict(_step.get() or {})
 
     def train_step(self, *args: Any) -> Any:
         """Keras's training step: `(data)` on TensorFlow and PyTorch, `(state, data)` on JAX."""
@@ -413,7 +423,7 @@ class LPLModel(ClassReweighting, keras.Model):
 
     def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
         """The loss of labels, for predictions that may be those of others too."""
-        features = (_step.get() or {}) if training else {}
+        features = self._seen_features() if training else {}
         if not keras.tree.is_nested(y_pred):  # labels and weights named in a dict all the same
             y, sample_weight = only_leaf(y), only_leaf(sample_weight)
         flat = keras.tree.flatten(y_pred)

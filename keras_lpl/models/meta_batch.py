@@ -3,13 +3,14 @@
 import contextlib
 import contextvars
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_lpl import engines
 from keras_lpl.core.crossentropy import crossentropy
+from keras_lpl.core.masks import give_mask, mask_of
 from keras_lpl.core.outputs import spread_weight
 from keras_lpl.core.typing import Tensor
 from keras_lpl.models.numbered import Rows, labels_and_numbers
@@ -20,6 +21,24 @@ from keras_lpl.models.state import adapted_context
 layer_losses: contextvars.ContextVar[list[Tensor] | None] = contextvars.ContextVar(
     "keras_lpl_layer_losses", default=None
 )
+
+
+class ForwardPass(NamedTuple):
+    """What a forward pass leaves behind: all that the losses computed of it read.
+
+    Attributes:
+        y_pred: Predictions, in the structure of the model's output.
+        mask: Mask of the predictions, or None.
+        features: Features that the loss reads, by the index of their output.
+        losses: Losses of the layers.
+        values: Values of the non-trainable variables after it.
+    """
+
+    y_pred: Any
+    mask: Tensor | None
+    features: dict[int, Tensor]
+    losses: list[Tensor]
+    values: list[Tensor]
 
 
 class MetaBatch:
@@ -58,33 +77,36 @@ class MetaBatch:
         shape = tuple(ops.shape(ops.convert_to_tensor(self.y))[:rank])
         return self.method.learnt(model.meta_state, statistics, shape)
 
-    def forward(self, weights: list[Tensor]) -> tuple[Any, list[Tensor], list[Tensor]]:
-        """Predictions, losses of the layers, and what the forward pass assigns."""
-        with self._scope(weights, self.values, collect_losses=True) as scope:
-            y_pred = self.model(self.x, training=True)
-            losses = list(self.model.losses)
-        return y_pred, losses, self._updates(scope)
+    def forward(self, weights: list[Tensor]) -> "ForwardPass":
+        """The forward pass of the training batch."""
+        model = self.model
+        with self._scope(weights, self.values, collect_losses=True) as scope, model.training_step():
+            y_pred = model(self.x, training=True)
+            losses, features = list(model.losses), model._seen_features()
+        mask = mask_of(keras.tree.flatten(y_pred)[0])
+        return ForwardPass(y_pred, mask, features, losses, self._updates(scope))
 
-    def virtual_loss(self, weights: list[Tensor], outputs: Any, learnt: list[Tensor]) -> Tensor:
+    def virtual_loss(
+        self, weights: list[Tensor], outputs: "ForwardPass", learnt: list[Tensor]
+    ) -> Tensor:
         """Loss of the virtual step, a scalar."""
         # What it updates is dropped. Copies, as PyTorch updates some statistics in their memory.
-        y_pred, _, values = outputs
-        outputs = (y_pred, [], [ops.copy(value) for value in values])
+        outputs = outputs._replace(losses=[], values=[ops.copy(value) for value in outputs.values])
         loss, _ = self._loss(weights, outputs, learnt, self.method.virtual_weight)
         return loss * self.scale
 
     def loss(
-        self, weights: list[Tensor], outputs: Any, learnt: list[Tensor]
+        self, weights: list[Tensor], outputs: "ForwardPass", learnt: list[Tensor]
     ) -> tuple[Tensor, tuple[Any, Tensor, list[Tensor]]]:
         """Loss of the training step, scaled; and the predictions, the loss and what it assigns."""
         loss, updates = self._loss(weights, outputs, learnt, self.method.sample_weight)
-        rest = (ops.stop_gradient(outputs[0]), ops.stop_gradient(loss), updates)
+        rest = (ops.stop_gradient(outputs.y_pred), ops.stop_gradient(loss), updates)
         return self.model.optimizer.scale_loss(loss), rest
 
     def _loss(self, weights, outputs, learnt, weight_of):
-        y_pred, seen, values = outputs
-        model, method = self.model, self.method
-        with self._scope(weights, values) as scope:
+        model, method, y_pred = self.model, self.method, outputs.y_pred
+        give_mask(keras.tree.flatten(y_pred)[0], outputs.mask)
+        with self._scope(weights, outputs.values) as scope:
             losses, given, samples = self._losses(y_pred)
             # A bad row must spoil neither the weights of the others nor hide behind a weight of 0.
             is_bad = ops.isnan(losses)
@@ -98,7 +120,8 @@ class MetaBatch:
             has_law = model._plan.outputs[0].loss is not None
             weight = ops.where(is_bad, math.nan if has_law else given, usual)
             with (
-                _set(layer_losses, seen),
+                _set(layer_losses, outputs.losses),
+                model._step_with(outputs.features),
                 adapted_context(lambda context: method.adapt(context, learnt)),
             ):
                 loss = model.compute_loss(self.x, labels, y_pred, weight, training=True)

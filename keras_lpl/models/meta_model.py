@@ -2,13 +2,13 @@
 
 One training step, with `w` the trainable weights and `t` what the method learns:
 
-    forward pass            of the training batch, once
+    forward pass            of the training batch
     g = grad_w L(w; t)      of the loss as the method weights or changes it
     w' = w - a g            the virtual step, plain gradient descent, as long as the optimizer's
     d = grad_w' L_meta(w')  cross-entropy of a batch of clean, balanced samples
     -a grad_t (g . d)       its gradient by `t`: one product of the mixed derivative with a vector
     t <- improved by it     as the method says
-    grad_w L(w; t)          with the same forward pass; the optimizer's own step
+    grad_w L(w; t)          at `w`, where the forward pass was; the optimizer's own step
 
 Momentum, weight decay, regularizers and clipping belong to the last line alone, as in the code of
 the authors of Meta-Weight-Net and MetaSAug.

@@ -243,6 +243,52 @@ def test_every_output_trains(case):
     assert model.test_on_batch(x, y) < first
 
 
+def test_labels_of_masked_tokens_do_not_matter():
+    found = []
+    for of_padding in (0, 2):
+        labels = np.where(TOKENS == 0, of_padding, LABELS)
+        keras.utils.set_random_seed(2)
+        model = compiled(_tokens(), MetaWeightNet(), None, (TOKENS, LABELS))
+        found.append([model.train_on_batch(TOKENS, labels) for _ in range(3)])
+        found[-1].append(model.weight_of_losses([0.1, 1.0, 3.0]))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnGradient(keras.layers.Layer):
+    """Twice its input, with a gradient of its own if asked for."""
+
+    def __init__(self, by_hand=True, **kwargs):
+        super().__init__(**kwargs)
+        self.by_hand = by_hand
+
+    def call(self, x):
+        @ops.custom_gradient
+        def double(x):
+            def gradient(*args, upstream=None):
+                return 2.0 * ops.convert_to_tensor(args[0] if upstream is None else upstream)
+
+            return 2.0 * x, gradient
+
+        return double(x) if self.by_hand else 2.0 * x
+
+
+def test_a_layer_with_a_gradient_of_its_own_trains_alike():
+    """On JAX such a layer has no forward mode."""
+    x, y = helpers.data()
+    found = []
+    for by_hand in (True, False):
+        keras.utils.set_random_seed(2)
+        inputs = keras.Input((6,))
+        hidden = OwnGradient(by_hand)(keras.layers.Dense(8, activation="tanh")(inputs))
+        model = compiled(keras.Model(inputs, keras.layers.Dense(CLASSES)(hidden)))
+        model.fit(x, y, batch_size=32, shuffle=False, verbose=0)
+        found.append(model.weights)
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_samples_of_weight_zero_change_nothing():
     x, y = helpers.data(size=64)
     models = []
