@@ -46,6 +46,7 @@ NAMES_FRAMEWORK = {
     "engines/jax.py",
     "engines/tensorflow.py",
     "engines/torch.py",
+    "engines/_tensorflow_look_ahead.py",
     "engines/_torch_ascent.py",
     "engines/_torch_look_ahead.py",
     "data/tf_data.py",
