@@ -99,7 +99,7 @@ def class_membership(labels: Tensor, logits: Tensor) -> Tensor:
     [[0. 1. 0.]]
     """
     samples = _read(labels, logits)
-    member = ops.where(samples.is_bad[:, None], 0.0, samples.membership)
+    member = samples.replace_bad(samples.membership, 0.0)
     return ops.reshape(member, (*samples.shape, samples.num_classes))
 
 
@@ -254,5 +254,5 @@ def _detached(samples: Samples) -> Samples:
 
 def _shifted(samples: Samples, shift: Tensor) -> Tensor:
     perturbed = samples.logits + ops.stop_gradient(shift)
-    perturbed = ops.where(samples.is_bad[:, None], math.nan, perturbed)
+    perturbed = samples.replace_bad(perturbed, math.nan)
     return ops.reshape(perturbed, (*samples.shape, samples.num_classes))

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_lpl import engines
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -18,4 +19,4 @@ def crossentropy(samples: Samples, logits: Tensor | None = None) -> Tensor:
         # Not Keras's, which is one operation on TensorFlow: the derivative of its gradient by the
         # labels, which a corrector of labels learns from, comes out as zero there.
         return -ops.sum(samples.labels * ops.log_softmax(logits, axis=-1), axis=-1)
-    return ops.sparse_categorical_crossentropy(samples.labels, logits, from_logits=True)
+    return engines.crossentropy_of_indices(samples.labels, logits)

@@ -22,11 +22,20 @@ def flat(x: Tensor) -> Tensor:
 LARGEST = 1e30
 
 
-def finite_rows(logits: Tensor) -> Tensor:
-    """Mask of the rows of `(rows, columns)` shorter than `LARGEST`, `(rows,)`; not those of NaN."""
-    # By the squares, which leave nothing that could cancel. Not `isfinite`, which is four
-    # operations in PyTorch.
-    return squared_length(logits * LARGEST**-0.5) < LARGEST
+def finite_or_zero(logits: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Rows of finite logits, and zeros for the others.
+
+    Args:
+        logits: `(rows, classes)`.
+
+    Returns:
+        `(logits, is_finite)`, `is_finite` bool `(rows,)`: False for rows of NaN, and of numbers of
+        `LARGEST` or more. None where it is seen at once that all are finite.
+    """
+    # By the squares, which leave nothing that could cancel.
+    is_finite = squared_length(logits * LARGEST**-0.5) < LARGEST
+    # NaN times 0 is still NaN, so such rows must not stay.
+    return ops.where(is_finite[:, None], logits, 0.0), is_finite
 
 
 def negated(mask: Tensor) -> Tensor:
@@ -48,7 +57,7 @@ def divide_or_zero(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 def mean_of_sum(total: Tensor, weight: Tensor) -> Tensor:
     """`total / weight`, of sums of rows and their weights; 0 where there is no weight."""
-    return total / ops.maximum(weight, TINY)
+    return total / (weight + TINY)  # `maximum` costs as much as all the rest, run eagerly
 
 
 def unit_rows(x: Tensor) -> Tensor:

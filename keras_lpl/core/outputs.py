@@ -24,7 +24,7 @@ from keras_lpl.core import checks
 from keras_lpl.core import labels as label_forms
 from keras_lpl.core.labels import RowLabels
 from keras_lpl.core.masks import mask_of
-from keras_lpl.core.numerics import LARGEST, finite_rows, flat, negated, squared_length
+from keras_lpl.core.numerics import LARGEST, flat, negated, squared_length
 from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
@@ -111,7 +111,9 @@ def read_output(
     y_pred = ops.convert_to_tensor(y_pred)
     form = form_of(y_pred.shape, multi_label)
     shape = tuple(ops.shape(y_pred)[:-1])
-    logits = _rows_of_logits(ops.cast(y_pred, dtype), form, from_logits)
+    if keras.backend.standardize_dtype(y_pred.dtype) != dtype:
+        y_pred = ops.cast(y_pred, dtype)
+    logits = _rows_of_logits(y_pred, form, from_logits)
 
     weight = rows_of_weight(sample_weight, form, shape, dtype, "sample_weight")
     is_counted = None
@@ -122,39 +124,45 @@ def read_output(
     labels = read_labels(y_true, form, ignore_class, weight, dtype, name, check_values, shape[0])
     if labels.is_ignored is not None:
         is_kept = ops.logical_not(labels.is_ignored)
-        is_counted = is_kept if is_counted is None else ops.logical_and(is_counted, is_kept)
+        is_counted = _both(is_counted, is_kept)
 
     # Here it is decided what statistics get to see: what passes, however often, adds up to finite
-    # sums of weights, features and their squares.
-    is_usable = is_finite = finite_rows(logits)
+    # sums of weights, features and their squares. None stands for all of them.
+    logits, is_usable = engines.finite_or_zero(logits)
     if features is not None:
         features = _rows_of_features(ops.cast(features, dtype), form)
         squares = squared_length(features)
-        is_usable = ops.logical_and(is_usable, squares < LARGEST)
+        is_usable = _both(is_usable, squares < LARGEST)
         features = ops.where(is_usable[:, None], features, 0.0)
     if labels.is_label is not None:
-        is_usable = ops.logical_and(is_usable, labels.is_label)
-    is_bad = negated(is_usable)
+        is_usable = _both(is_usable, labels.is_label)
+    is_bad = None if is_usable is None else negated(is_usable)
     if weight is not None:
         is_weight = ops.abs(weight) < LARGEST
-        # A row of weight 0 may hold anything.
-        is_bad = ops.logical_and(is_bad, weight != 0)
-        is_bad = ops.logical_or(is_bad, negated(is_weight))
-        is_usable = ops.logical_and(is_usable, ops.logical_and(weight > 0, is_weight))
+        no_weight = negated(is_weight)
+        if is_bad is not None:  # a row of weight 0 may hold anything
+            no_weight = ops.logical_or(ops.logical_and(is_bad, weight != 0), no_weight)
+        is_bad = no_weight
+        is_usable = _both(is_usable, ops.logical_and(weight > 0, is_weight))
         if features is not None:
             is_usable = ops.logical_and(is_usable, weight * squares < LARGEST)
     if is_counted is not None:
-        is_bad = ops.logical_and(is_bad, is_counted)
-        is_usable = ops.logical_and(is_usable, is_counted)
+        is_bad = None if is_bad is None else ops.logical_and(is_bad, is_counted)
+        is_usable = _both(is_usable, is_counted)
     rows = ops.shape(logits)[0]
     problem = None
     if form.num_problems is not None:
         problem = ops.mod(ops.arange(rows, dtype=engines.INDEX_DTYPE), form.num_problems)
+    if is_usable is None:
+        weight = ops.ones((rows,), dtype=dtype)
+    elif weight is None:
+        weight = ops.cast(is_usable, dtype)
+    else:
+        weight = ops.where(is_usable, weight, 0.0)
     return Samples(
-        # NaN times 0 is still NaN, so such rows must not stay.
-        logits=ops.where(is_finite[:, None], logits, 0.0),
+        logits=logits,
         labels=labels.labels,
-        weight=ops.cast(is_usable, dtype) if weight is None else ops.where(is_usable, weight, 0.0),
+        weight=weight,
         shape=shape,
         is_bad=is_bad,
         is_counted=is_counted,
@@ -162,6 +170,11 @@ def read_output(
         num_problems=form.num_problems,
         features=features,
     )
+
+
+def _both(mask, other):
+    """Rows of two masks; None is all rows."""
+    return other if mask is None else ops.logical_and(mask, other)
 
 
 def find_probabilities(y_pred: Tensor) -> bool | None:

@@ -9,7 +9,6 @@ import dataclasses
 import math
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -36,7 +35,7 @@ class Samples:
             are given back.
         is_bad: bool `(rows,)`, rows whose loss is NaN: their label is no class, or their logits,
             features or weight are not finite. Numbers of 1e30 count as infinite, features of 1e15,
-            whose squares are summed up.
+            whose squares are summed up. None if it is known that no row is.
         is_counted: bool `(rows,)`, False for masked and ignored rows; None if there are none.
         problem: Integers `(rows,)`, the problem that a row belongs to; None if there is only one.
         num_problems: Number of problems, or None if there is only one.
@@ -48,7 +47,7 @@ class Samples:
     labels: Tensor
     weight: Tensor
     shape: tuple[Any, ...]
-    is_bad: Tensor
+    is_bad: Tensor | None
     is_counted: Tensor | None = None
     problem: Tensor | None = None
     num_problems: int | None = None
@@ -152,7 +151,7 @@ class Samples:
         """`x` in the precision of the logits, with one entry for each class of each problem."""
         dtype = self.logits.dtype
         if isinstance(x, np.ndarray):
-            x = ops.convert_to_tensor(x.astype(keras.backend.standardize_dtype(dtype)))
+            x = engines.constant(x, self.logits)
         else:
             x = ops.cast(ops.convert_to_tensor(x), dtype)
         if self.num_problems is not None and tuple(x.shape[:2]) != self.shape_by_class:
@@ -218,6 +217,12 @@ class Samples:
         mean = mean_of_sum(total[..., :-1], total[..., -1:])
         return mean[..., 0] if is_flat else mean
 
+    def replace_bad(self, x: Tensor, value: float) -> Tensor:
+        """`x` with a value in place of the bad rows, `(rows,)` or `(rows, columns)`."""
+        if self.is_bad is None:
+            return x
+        return ops.where(self.is_bad if len(x.shape) == 1 else self.is_bad[:, None], value, x)
+
     # --- Back to the model's output -----------------------------------------------------------
 
     def to_output(self, losses: Tensor) -> Tensor:
@@ -225,7 +230,7 @@ class Samples:
 
         NaN for bad rows and 0 for rows that take no part. Several labels of a sample are averaged.
         """
-        losses = ops.where(self.is_bad, math.nan, losses)
+        losses = self.replace_bad(losses, math.nan)
         if self.is_counted is not None:
             losses = ops.where(self.is_counted, losses, 0.0)
         if self.num_problems is None:

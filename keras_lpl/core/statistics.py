@@ -132,10 +132,10 @@ def confidence_sums(samples: Samples) -> tuple[Tensor, Tensor]:
     logits = ops.stop_gradient(samples.logits)
     probability = ops.softmax(logits, axis=-1)
     if not samples.has_soft_labels:
-        of_label = engines.own_entries(probability, samples.labels)[:, 0]
-        both = ops.stack([of_label * samples.weight, samples.weight], axis=-1)
-        both = samples.sum_of_rows(both)
-        return both[..., 0], both[..., 1]
+        of_label = engines.own_entries(probability, samples.labels)
+        weight = samples.weight[:, None]
+        total, weight = (samples.sum_of_rows(x)[..., 0] for x in (of_label * weight, weight))
+        return total, weight
     # A soft label spreads its row's weight over its classes.
     weighted = samples.labels * samples.weight[:, None]
     both = ops.concatenate([weighted * probability, weighted], axis=-1)

@@ -1,9 +1,12 @@
 """Code that differs between backends: the same functions for JAX, TensorFlow and PyTorch.
 
     concrete           values of a tensor as a NumPy array, or None while code is traced
+    constant           a NumPy array as a tensor
+    finite_or_zero     rows of finite logits, and zeros in place of the others
     with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
     own_entries        one entry of each row
+    crossentropy_of_indices   softmax cross-entropy of class indices
     rounded            a product that nothing is merged into
     sum_of_groups      sums of the rows of each group
     add_to_rows        adds to some rows of a variable, in its own memory where possible
@@ -43,6 +46,9 @@ if _backend == "jax":
         compiled_ways,
         compiles,
         concrete,
+        constant,
+        crossentropy_of_indices,
+        finite_or_zero,
         gather_rows,
         gradients_of,
         look_ahead,
@@ -75,6 +81,9 @@ elif _backend == "tensorflow":
         compiled_ways,
         compiles,
         concrete,
+        constant,
+        crossentropy_of_indices,
+        finite_or_zero,
         gather_rows,
         gradients_of,
         look_ahead,
@@ -107,6 +116,9 @@ elif _backend == "torch":
         compiled_ways,
         compiles,
         concrete,
+        constant,
+        crossentropy_of_indices,
+        finite_or_zero,
         gather_rows,
         gradients_of,
         look_ahead,
@@ -144,6 +156,9 @@ __all__ = [
     "compiled_ways",
     "compiles",
     "concrete",
+    "constant",
+    "crossentropy_of_indices",
+    "finite_or_zero",
     "gather_rows",
     "gradients_of",
     "look_ahead",

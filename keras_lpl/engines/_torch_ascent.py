@@ -4,7 +4,6 @@ Where each operation is run as it is met, its size costs little and its call cos
 is as few of PyTorch's operations as it can be, and the loop's indices are worked out in NumPy.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -35,17 +34,15 @@ def step_of_groups(
     # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
     gradient = torch.softmax(logits, dim=-1).scatter_(1, own, 0.0)
     gradient.scatter_(1, own, gradient.sum(dim=-1, keepdim=True).neg_())
-    gradient.mul_(weight[:, None])
-    zeros = gradient.new_zeros((num_groups, gradient.shape[-1]))
-    total = zeros.index_add_(0, group, gradient)  # Eq. 16
+    of_group = weight.new_zeros(num_groups).index_add_(0, group, weight)
+    share = weight / (of_group + TINY).index_select(0, group)
+    # Scaled, as squares would underflow; of the mean, as those of a sum would overflow.
+    gradient.mul_((share * SCALE if normalize_gradient else share)[:, None])
+    mean = gradient.new_zeros((num_groups, gradient.shape[-1]))
+    mean.index_add_(0, group, gradient)  # Eq. 16
     if normalize_gradient:
-        # First to a largest entry of 1, as squares of small numbers underflow.
-        total.div_(torch.linalg.vector_norm(total, math.inf, 1, keepdim=True).clamp_(min=TINY))
-        # A group without weight has the length 0, any other one at least 1.
-        length = torch.linalg.vector_norm(total, dim=1).clamp_(min=1.0)
-    else:
-        length = weight.new_zeros(num_groups).index_add_(0, group, weight).clamp_(min=TINY)
-    return total.mul_((rate / length)[:, None]).index_select(0, group)  # Eq. 17
+        rate = rate / torch.linalg.vector_norm(mean, dim=-1).clamp_(min=TINY**0.5)
+    return mean.mul_(rate[:, None]).index_select(0, group)  # Eq. 17
 
 
 @torch.compiler.disable  # its operations follow the labels, so there is nothing to trace

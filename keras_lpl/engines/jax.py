@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lpl.core.numerics import finite_or_zero  # noqa: F401
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
 
@@ -44,6 +45,16 @@ def rounded(x: Tensor) -> Tensor:
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
+
+
+def constant(array: np.ndarray, like: Tensor) -> Tensor:
+    """A NumPy array as a tensor, of the dtype of `like` and where that is."""
+    return ops.convert_to_tensor(array.astype(keras.backend.standardize_dtype(like.dtype)))
+
+
+def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
+    """Softmax cross-entropy of each row, `(rows,)`, of class indices `(rows,)`."""
+    return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
 def own_entries(x: Tensor, columns: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_lpl.core.numerics import finite_or_zero  # noqa: F401
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
 from keras_lpl.engines._tensorflow_look_ahead import fused_batch_norm, linear_gradients
@@ -58,6 +59,16 @@ def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     if len(getattr(rows, "shape", ())) > 0:
         return tf.gather(x, rows)
     return x[rows]
+
+
+def constant(array: np.ndarray, like: Tensor) -> Tensor:
+    """A NumPy array as a tensor, of the dtype of `like` and where that is."""
+    return ops.convert_to_tensor(array.astype(keras.backend.standardize_dtype(like.dtype)))
+
+
+def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
+    """Softmax cross-entropy of each row, `(rows,)`, of class indices `(rows,)`."""
+    return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
 def own_entries(x: Tensor, columns: Tensor) -> Tensor:

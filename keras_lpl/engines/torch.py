@@ -1,5 +1,6 @@
 """PyTorch's part of `keras_lpl.engines`, which says what the functions are for."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import torch
 from keras import ops
 
+from keras_lpl.core import numerics
+from keras_lpl.core.numerics import LARGEST
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._torch_ascent import shift_of_classes, step_of_groups  # noqa: F401
 from keras_lpl.engines._torch_look_ahead import LinearGradients
@@ -43,6 +46,41 @@ def rounded(x: Tensor) -> Tensor:
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
+
+
+def finite_or_zero(logits: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Rows of finite logits, and zeros for the others; see `keras_lpl.core.numerics`."""
+    with torch.no_grad():
+        if logits.device.type == "cpu":  # elsewhere the device would have to wait for the answer
+            length = torch.linalg.vector_norm(logits)
+            if bool(length < LARGEST):  # as nearly always, and several passes over them are spared
+                return logits, None
+    return numerics.finite_or_zero(logits)
+
+
+def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
+    """Softmax cross-entropy of each row, `(rows,)`, of class indices `(rows,)`."""
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+# Tensors of read-only arrays, by the array's id, as long as it lives.
+_constants: dict[Any, tuple[Any, Tensor]] = {}
+
+
+@torch.compiler.disable  # it knows no ids
+def constant(array: np.ndarray, like: Tensor) -> Tensor:
+    """A NumPy array as a tensor; see `keras_lpl.engines.jax.constant`.
+
+    Made once of an array that nobody can write to: to a GPU, it would be sent in every step.
+    """
+    key = (id(array), like.dtype, like.device)
+    if key in _constants:
+        return _constants[key][1]
+    with torch.inference_mode(False):  # whoever comes first, the tensor is for training too
+        tensor = torch.tensor(array, dtype=like.dtype, device=like.device)
+    if not array.flags.writeable:
+        _constants[key] = weakref.ref(array, lambda _: _constants.pop(key, None)), tensor
+    return tensor
 
 
 def own_entries(x: Tensor, columns: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class ClassRecall(keras.metrics.Metric):
             labels = ops.cast(ops.argmax(labels, axis=-1), "int32")
         predicted = ops.cast(ops.argmax(samples.logits, axis=-1), "int32")
         hit = ops.cast(ops.equal(predicted, labels), "float32")
-        weight = ops.where(samples.is_bad, math.nan, ops.cast(samples.weight, "float32"))
+        weight = samples.replace_bad(ops.cast(samples.weight, "float32"), math.nan)
         # Not a segment sum: Keras builds metrics on shapes alone, where PyTorch has none.
         counted = predicted if self.of_predicted else labels
         member = ops.one_hot(counted, samples.num_classes, dtype="float32") * weight[:, None]

@@ -84,7 +84,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         confidence = ops.cast(confidence, "float32")
         predicted = ops.cast(ops.argmax(samples.logits, axis=-1), "int32")
         hit = ops.cast(ops.equal(predicted, labels), "float32")
-        weight = ops.where(samples.is_bad, math.nan, ops.cast(samples.weight, "float32"))
+        weight = samples.replace_bad(ops.cast(samples.weight, "float32"), math.nan)
         place = ops.cast(ops.floor(confidence * self.num_bins), "int32")
         place = ops.clip(place, 0, self.num_bins - 1)  # 1 belongs to the last bin
         member = ops.one_hot(place, self.num_bins, dtype="float32") * weight[:, None]

@@ -11,6 +11,7 @@ The functions below it compute the same with less work, and are tested to agree 
 import functools
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_lpl import engines
@@ -70,7 +71,7 @@ def one_step(
     Returns:
         `(rows, classes)`.
     """
-    rate = ops.cast(direction, samples.logits.dtype) * ops.cast(bound, samples.logits.dtype)
+    rate = _like(direction, samples.logits) * _like(bound, samples.logits)
     if samples.has_soft_labels:
         return _soft_steps(samples, rate, 1, normalize_gradient)
     group, num_groups, rate = _groups(samples, rate)
@@ -83,6 +84,13 @@ def one_step(
         normalize_gradient,
         samples.weight,
     )
+
+
+def _like(x, logits):
+    """Numbers of the classes in the precision of the logits."""
+    if isinstance(x, np.ndarray):
+        return engines.constant(x, logits)
+    return x if getattr(x, "dtype", None) == logits.dtype else ops.cast(x, logits.dtype)
 
 
 def _groups(samples, rate):

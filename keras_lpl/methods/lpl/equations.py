@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_lpl import engines
 from keras_lpl.core import checks
 from keras_lpl.core.numerics import divide_or_zero
 from keras_lpl.core.typing import Counts, Tensor
@@ -208,7 +209,10 @@ def direction_and_bound_by_frequency(
     else:
         direction = _frequency_direction(counts, threshold, np)
         ratio = _frequency_ratio(counts, threshold, head_scale, np)
-    return direction.astype("float32"), (epsilon + delta_epsilon * ratio).astype("float32")
+    found = direction.astype("float32"), (epsilon + delta_epsilon * ratio).astype("float32")
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def scale_by_confidence(bound: Tensor, confidence: Tensor, power: float) -> Tensor:
@@ -233,8 +237,12 @@ def scale_by_confidence(bound: Tensor, confidence: Tensor, power: float) -> Tens
     >>> print(keras.ops.convert_to_numpy(bound))
     [2.  0.5]
     """
-    bound = _to_float(bound)
-    return bound if power == 0 else bound * _to_float(confidence) ** power
+    if power == 0:
+        return _to_float(bound)
+    confidence = _to_float(confidence)
+    if isinstance(bound, np.ndarray):
+        return engines.constant(bound, confidence) * confidence**power
+    return _to_float(bound) * confidence**power
 
 
 def num_steps(bound: Tensor, step_size: float) -> Tensor:
