@@ -9,6 +9,7 @@ import dataclasses
 import math
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -102,9 +103,12 @@ class Samples:
 
     def detached(self) -> "Samples":
         """Copy that no gradient flows through, in float32, for running statistics."""
+        is_single = keras.backend.standardize_dtype(self.logits.dtype) == "float32"
 
         def detach(x):
-            return None if x is None else ops.stop_gradient(ops.cast(x, "float32"))
+            if x is None:
+                return None
+            return ops.stop_gradient(x if is_single else ops.cast(x, "float32"))
 
         return self.replace(
             logits=detach(self.logits),

@@ -113,15 +113,14 @@ class RunningClassConfidence(RunningStatistic):
     def confidence(self) -> Tensor:
         """`q_c`, one for each class; the chance `1 / classes` for a class not seen yet."""
         total, weight = ops.convert_to_tensor(self.total), ops.convert_to_tensor(self.weight)
-        seen = ops.greater(weight, 0)
-        mean = total / ops.where(seen, weight, 1.0)
-        return ops.where(seen, mean, 1.0 / self.num_classes)
+        return ops.where(weight > 0, mean_of_sum(total, weight), 1.0 / self.num_classes)
 
     def update(self, samples: Samples) -> None:
-        total, weight = (ops.cast(x, "float32") for x in confidence_sums(samples))
-        kept = ops.where(weight > 0, self.momentum, 1.0)
-        self.total.assign(kept * self.total + total)
-        self.weight.assign(kept * self.weight + weight)
+        # Plain operators: run eagerly, Keras's functions take several times as long.
+        total, weight = confidence_sums(samples)
+        kept = 1 - (1 - self.momentum) * ops.cast(weight > 0, "float32")
+        self.total.assign(kept * ops.convert_to_tensor(self.total) + total)
+        self.weight.assign(kept * ops.convert_to_tensor(self.weight) + weight)
 
 
 def confidence_sums(samples: Samples) -> tuple[Tensor, Tensor]:
