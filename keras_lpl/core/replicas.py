@@ -46,6 +46,8 @@ def gather(
     problems = samples.num_problems or 1
     dtype = samples.logits.dtype
     given = {name: getattr(samples, name) for name in _OF_ROWS}
+    if samples.is_bad is None:  # another replica may have a bad row
+        given["is_bad"] = ops.zeros_like(samples.weight)
     given["weight_of_losses"] = None if weight is None else ops.reshape(weight, (-1,))
     given = {name: x for name, x in given.items() if x is not None}
     # One matrix with a row for each loss. It holds labels exactly: float32 does up to 2^24, and no

@@ -54,7 +54,7 @@ def test_replicas_train_as_one_device(on_replicas):
 def test_replicas_keep_the_same_statistics(on_replicas):
     first = on_replicas[0]
     for other in on_replicas[1:]:
-        for name in first.keys() - {"rows", "gradient"}:
+        for name in first.keys() - {"rows", "gradient", "spoilt"}:
             np.testing.assert_array_equal(other[name], first[name], err_msg=name)
 
 
@@ -67,6 +67,16 @@ def test_without_reduction_each_replica_has_the_losses_of_its_rows(on_replicas):
     gradient = engines.value_and_gradient(lambda x: keras.ops.sum(loss(labels, x)), logits)[1]
     found = np.concatenate([found["gradient"] for found in on_replicas])
     np.testing.assert_allclose(found, gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="elsewhere all replicas run one function")
+def test_a_row_that_is_not_finite_is_one_for_all(on_replicas):
+    loss, labels, logits = training.rows_without_reduction()
+    logits[0, 0] = np.nan
+    expected = keras.ops.convert_to_numpy(loss(labels, logits))
+    assert np.isnan(expected).tolist() == [True] + [False] * 8
+    found = np.concatenate([found["spoilt"] for found in on_replicas])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="elsewhere all replicas run one function")

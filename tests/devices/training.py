@@ -179,13 +179,18 @@ def on_torch(rank, folder):
     if rank == 0:  # alone: an evaluation waits for nobody
         with torch.no_grad():
             loss(labels, rows_without_reduction()[2])
+    spoilt = logits.detach().clone()
+    if rank == 0:  # a row of one rank alone
+        spoilt[0, 0] = float("nan")
+    spoilt = loss(labels[part], spoilt)
     try:  # weights of one rank alone
         loss(labels[part], logits, np.ones(len(logits), "float32") if rank == 0 else None)
         message = ""
     except ValueError as error:
         message = str(error)
-    found = {"rows": rows.detach().numpy(), "gradient": gradient.numpy(), "refused": message}
-    return {**values_of(model, plain_model), **found}
+    found = {"rows": rows.detach(), "gradient": gradient, "spoilt": spoilt.detach()}
+    found = {name: tensor.numpy() for name, tensor in found.items()}
+    return {**values_of(model, plain_model), **found, "refused": message}
 
 
 def on_jax():
