@@ -129,13 +129,13 @@ def confidence_sums(samples: Samples) -> tuple[Tensor, Tensor]:
     Both have one entry for each class, and 0 for a class that is not in the batch.
     """
     logits = ops.stop_gradient(samples.logits)
-    probability = ops.softmax(logits, axis=-1)
     if not samples.has_soft_labels:
-        of_label = engines.own_entries(probability, samples.labels)
+        of_label = engines.own_probability(logits, samples.labels)
         weight = samples.weight[:, None]
         total, weight = (samples.sum_of_rows(x)[..., 0] for x in (of_label * weight, weight))
         return total, weight
     # A soft label spreads its row's weight over its classes.
+    probability = ops.softmax(logits, axis=-1)
     weighted = samples.labels * samples.weight[:, None]
     both = ops.concatenate([weighted * probability, weighted], axis=-1)
     both = ops.sum(ops.reshape(both, (-1, samples.num_problems or 1, both.shape[-1])), axis=0)

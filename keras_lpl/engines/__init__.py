@@ -5,7 +5,7 @@
     finite_or_zero     rows of finite logits, and zeros in place of the others
     with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
-    own_entries        one entry of each row
+    own_probability    softmax probability of each row's class
     crossentropy_of_indices   softmax cross-entropy of class indices
     rounded            a product that nothing is merged into
     sum_of_groups      sums of the rows of each group
@@ -54,7 +54,7 @@ if _backend == "jax":
         look_ahead,
         normal,
         num_replicas,
-        own_entries,
+        own_probability,
         rounded,
         run_prepared_step,
         run_train_step,
@@ -89,7 +89,7 @@ elif _backend == "tensorflow":
         look_ahead,
         normal,
         num_replicas,
-        own_entries,
+        own_probability,
         rounded,
         run_prepared_step,
         run_train_step,
@@ -124,7 +124,7 @@ elif _backend == "torch":
         look_ahead,
         normal,
         num_replicas,
-        own_entries,
+        own_probability,
         rounded,
         run_prepared_step,
         run_train_step,
@@ -164,7 +164,7 @@ __all__ = [
     "look_ahead",
     "normal",
     "num_replicas",
-    "own_entries",
+    "own_probability",
     "rounded",
     "run_prepared_step",
     "run_train_step",

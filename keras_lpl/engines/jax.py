@@ -57,9 +57,12 @@ def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
     return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
-def own_entries(x: Tensor, columns: Tensor) -> Tensor:
-    """`x[i, columns[i]]` of each row, `(rows, 1)`."""
-    return ops.take_along_axis(x, columns[:, None], axis=-1)
+def own_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax probability of each row's class index, `(rows, 1)`."""
+    # A softmax of all classes would be written to memory before one of its entries is read.
+    largest = ops.max(logits, axis=-1, keepdims=True)
+    total = ops.sum(ops.exp(logits - largest), axis=-1, keepdims=True)
+    return ops.exp(ops.take_along_axis(logits, labels[:, None], axis=-1) - largest) / total
 
 
 def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:

@@ -83,9 +83,9 @@ def constant(array: np.ndarray, like: Tensor) -> Tensor:
     return tensor
 
 
-def own_entries(x: Tensor, columns: Tensor) -> Tensor:
-    """`x[i, columns[i]]` of each row, `(rows, 1)`. Keras takes nine operations for it."""
-    return x.gather(1, columns[:, None].long())
+def own_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax probability of each row's class index, `(rows, 1)`."""
+    return torch.softmax(logits, dim=-1).gather(1, labels[:, None].long())
 
 
 @torch.compiler.disable  # it knows no generators
