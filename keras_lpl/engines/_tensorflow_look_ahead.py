@@ -83,4 +83,5 @@ def _linear_batch_norm(x, scale, offset, epsilon):
         # Nothing flows through mean and variance, here as in the kernel.
         return (y, mean, variance), lambda upstream, *_: gradient(upstream)
 
-    return normalise(x, scale, offset)
+    # Run eagerly, `custom_gradient` wants to know of variables.
+    return normalise(*map(tf.convert_to_tensor, (x, scale, offset)))

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import torch
 from keras import ops
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from keras_lpl.core import numerics
 from keras_lpl.core.numerics import LARGEST
@@ -268,7 +269,8 @@ def look_ahead(
 ) -> tuple[Any, list[Tensor], list[Tensor]]:
     """Gradients of a loss that looks ahead; see `keras_lpl.engines.jax.look_ahead`."""
     weights, learnt = _leaves(weights), _leaves(learnt)
-    with LinearGradients():
+    # Fused attention has no second gradient.
+    with LinearGradients(), sdpa_kernel(SDPBackend.MATH):
         outputs = forward(weights)
     improved = _improved(virtual_loss(weights, outputs, learnt), weights, learnt, improve)
     value, rest = loss(weights, outputs, [tensor.detach() for tensor in improved])

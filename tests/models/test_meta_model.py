@@ -19,6 +19,11 @@ def meta_data(of_class=2):
     return x.astype("float32"), y
 
 
+def meta_images():
+    y = np.arange(2 * CLASSES) % CLASSES
+    return np.random.default_rng(6).normal(size=(len(y), 8, 8, 3)).astype("float32"), y
+
+
 def compiled(network=None, method=None, loss=None, meta=None, **keywords):
     keras.utils.set_random_seed(1)
     network = helpers.functional() if network is None else network
@@ -253,6 +258,40 @@ def test_labels_of_masked_tokens_do_not_matter():
         found[-1].append(model.weight_of_losses([0.1, 1.0, 3.0]))
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_attention_trains():
+    """Frameworks fuse it into kernels, some of which cannot be differentiated twice."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(12, 5, 4)).astype("float32"), np.arange(12) % 3
+    losses = []
+    for method in (MetaWeightNet(), frozen()):
+        keras.utils.set_random_seed(3)
+        inputs = keras.Input((5, 4))
+        hidden = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
+        hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+        network = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+        model = compiled(network, method, None, (x, y))
+        if method.learning_rate == 0:
+            constant_net(model)
+        losses.append([float(model.train_on_batch(x, y)) for _ in range(3)])
+    assert losses[0][2] < losses[0][0]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+
+
+def test_run_eagerly_with_the_networks_of_this_package():
+    x = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype("float32")
+    y = np.arange(6) % CLASSES
+    found = []
+    for eagerly in (False, True):
+        keras.utils.set_random_seed(4)
+        network = keras_lpl.networks.resnet(8, num_classes=CLASSES, input_shape=(8, 8, 3))
+        network = MetaModel.from_model(network, meta_data=meta_images())
+        network.compile(
+            "sgd", loss=keras_lpl.PerturbedCrossentropy([]), run_eagerly=eagerly, jit_compile=False
+        )
+        found.append([float(network.train_on_batch(x, y)) for _ in range(2)])
+    np.testing.assert_allclose(*found, rtol=1e-3)
 
 
 @keras.saving.register_keras_serializable(package="tests")
