@@ -44,19 +44,22 @@ def run(backend, pytest_arguments):
         return collections.Counter(failed=1), f"{backend} is not installed"
     with tempfile.TemporaryDirectory(prefix="keras-lpl-tests-") as folder:
         report = Path(folder) / "report.xml"
+        pytest, stopped = None, []
+
+        def stop(*_):
+            stopped.append(True)
+            if pytest is not None:
+                os.kill(pytest.pid, signal.SIGINT)  # pytest ends its processes
+
+        # First, so that pytest hears a signal that this process was started to ignore, as it is in
+        # the background of a shell.
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         pytest = subprocess.Popen(
             [*PYTEST, f"--junit-xml={report}", "-o", "junit_family=xunit2", *pytest_arguments],
             cwd=Path(__file__).parent.parent,
             env={**os.environ, "KERAS_BACKEND": backend},
             start_new_session=True,  # Ctrl-C comes here, and once to pytest
         )
-        stopped = []
-
-        def stop(*_):
-            stopped.append(True)
-            os.kill(pytest.pid, signal.SIGINT)  # pytest ends its processes
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         status = pytest.wait()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -80,8 +80,9 @@ def test_nothing_run_fails(arguments, problem, tmp_path, capfd):
     assert problem in lines[-2]
 
 
+@pytest.mark.parametrize("in_shell", [signal.SIG_DFL, signal.SIG_IGN])  # SIG_IGN: by `&`
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_is_stopped_with_all_its_processes(number, tmp_path):
+def test_is_stopped_with_all_its_processes(number, in_shell, tmp_path):
     started = tmp_path / "started"
     file = tmp_path / "test_some.py"
     # What it started holds its end of a pipe for as long as it lives.
@@ -97,6 +98,7 @@ def test_sleeps():
         stdout=write,
         stderr=write,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, in_shell),
     )
     os.close(write)
     end = time.monotonic() + 120
