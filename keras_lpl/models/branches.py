@@ -75,8 +75,9 @@ def with_two_branches(network: Any, split_after: str | None, copy_weights: bool)
     nodes = _nodes_of(network.outputs[0])
     (features,) = nodes[head.name].input_tensors
     split = _split_of(nodes, split_after)
-    branch = _branch(split, features, f"split_after={split_after!r}, before {head.name!r}")
-    rebalancing = keras.models.clone_model(branch, clone_function=_renamed)
+    branch, rebalancing = _branches(
+        split, features, f"split_after={split_after!r}, before {head.name!r}"
+    )
     if copy_weights:
         rebalancing.set_weights(branch.get_weights())
     mixed = BranchMixing(name="mixing")([features, rebalancing(split)])
@@ -101,11 +102,14 @@ def _nodes_of(output):
     return dict(reversed(nodes.items()))
 
 
-def _branch(split, features, received):
-    """From the tensor that both branches read to the features."""
+def _branches(split, features, received):
+    """Two models from the tensor that both branches read to the features: its own and a new one."""
+    branch = rebalancing = None
     try:
-        branch = None if split is features else keras.Model(split, features)
-    except ValueError as error:
+        if split is not features:
+            branch = keras.Model(split, features)
+            rebalancing = keras.models.clone_model(branch, clone_function=_renamed)
+    except (ValueError, KeyError) as error:  # KeyError: Keras 3.12 finds it out as it clones
         raise ValueError(
             "A branch must read the layer it splits after, and nothing else: no connection may "
             "lead around it, such as a mask of `mask_zero=True`, and it must lie before the last "
@@ -116,8 +120,8 @@ def _branch(split, features, received):
             "Between the layer that the branches split after and the last layer there must be "
             f"weights, or the branches would be the same. Received: {received}"
         )
-    branch.name = "rebalancing"
-    return branch
+    branch.name = rebalancing.name = "rebalancing"
+    return branch, rebalancing
 
 
 def _renamed(layer):
