@@ -109,11 +109,7 @@ class LPLModel(ClassReweighting, keras.Model):
             )
         super().__init__(*args, **kwargs)
         self.statistics = Statistics(self._seeds, name="statistics")
-        # Before Keras 3.14, a functional model tracks no layer that is added later, and JAX would
-        # lose the state.
-        layers: list[Any] = getattr(self, "_layers", [])
-        if all(layer is not self.statistics for layer in layers):
-            setattr(self, "_layers", [*layers, self.statistics])  # noqa: B010
+        self._keep_state_of(self.statistics)
         self.reweighted_outputs: frozenset[str] = frozenset()
         self._has_progress = False
         plans = []
@@ -124,6 +120,16 @@ class LPLModel(ClassReweighting, keras.Model):
                 self.statistics.add(f"{output.prefix}class_weight", ClassWeight(shape))
             plans.append(OutputPlan(output, confidence=f"{output.prefix}confidence"))
         self._plan = Plan(tuple(plans))
+
+    def _keep_state_of(self, layer: Any) -> None:
+        """Makes the variables of a layer that is an attribute those of the model.
+
+        Before Keras 3.14, a functional model tracks no layer that is added later, and JAX would
+        lose the state.
+        """
+        layers: list[Any] = getattr(self, "_layers", [])
+        if all(each is not layer for each in layers):
+            setattr(self, "_layers", [*layers, layer])  # noqa: B010
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

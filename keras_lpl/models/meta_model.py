@@ -102,6 +102,9 @@ class MetaModel(LPLModel):
         self.meta_samples = make_meta_samples(self, meta_data, meta_batch_size)
         form = outputs_of(self)[0].form
         self.meta_state = self.method.create_state(0 if form is None else form.num_classes)
+        for layer in (self.meta_samples, self.meta_state):
+            if layer is not None:
+                self._keep_state_of(layer)
         corrections = self.method.corrections(self.meta_state)
         if corrections is not None and tuple(self.outputs[0].shape[1:]) != corrections.shape[1:]:
             raise ValueError(

@@ -371,6 +371,14 @@ def test_batches_of_meta_samples_are_balanced_and_go_round():
     np.testing.assert_array_equal(ops.convert_to_numpy(samples.take()[0]), rows[0])
 
 
+@pytest.mark.parametrize("method", [MetaWeightNet, LearningToReweight])
+def test_state_is_that_of_the_model(method):
+    """Keras before 3.14 tracks no layers that are added to a functional model."""
+    model = compiled(method=method())
+    known = {id(variable) for variable in model.variables}
+    assert {id(variable) for variable in model.own_variables_of_method()} <= known
+
+
 def test_weights_of_losses():
     model = constant_net(compiled(method=frozen()))
     bias = float(ops.convert_to_numpy(model.meta_state.parameters[3])[0])
