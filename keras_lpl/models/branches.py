@@ -104,7 +104,8 @@ def _nodes_of(output):
 
 def _branches(split, features, received):
     """Two models from the tensor that both branches read to the features: its own and a new one."""
-    branch = rebalancing = None
+    branch: Any = None
+    rebalancing: Any = None
     try:
         if split is not features:
             branch = keras.Model(split, features)
