@@ -10,6 +10,11 @@ from keras import ops
 
 from keras_lpl.core.numerics import finite_or_zero  # noqa: F401
 from keras_lpl.core.typing import Tensor
+from keras_lpl.engines._compiled import (  # noqa: F401
+    constant,
+    crossentropy_of_indices,
+    own_probability,
+)
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
 from keras_lpl.engines._tensorflow_look_ahead import fused_batch_norm, linear_gradients
 
@@ -59,24 +64,6 @@ def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     if len(getattr(rows, "shape", ())) > 0:
         return tf.gather(x, rows)
     return x[rows]
-
-
-def constant(array: np.ndarray, like: Tensor) -> Tensor:
-    """A NumPy array as a tensor, of the dtype of `like` and where that is."""
-    return ops.convert_to_tensor(array.astype(keras.backend.standardize_dtype(like.dtype)))
-
-
-def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
-    """Softmax cross-entropy of each row, `(rows,)`, of class indices `(rows,)`."""
-    return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-
-
-def own_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax probability of each row's class index, `(rows, 1)`."""
-    # A softmax of all classes would be written to memory before one of its entries is read.
-    largest = ops.max(logits, axis=-1, keepdims=True)
-    total = ops.sum(ops.exp(logits - largest), axis=-1, keepdims=True)
-    return ops.exp(ops.take_along_axis(logits, labels[:, None], axis=-1) - largest) / total
 
 
 def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:

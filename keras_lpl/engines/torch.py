@@ -61,7 +61,7 @@ def finite_or_zero(logits: Tensor) -> tuple[Tensor, Tensor | None]:
 
 def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
     """Softmax cross-entropy of each row, `(rows,)`, of class indices `(rows,)`."""
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
 
 
 # Tensors of read-only arrays, by the array's id, as long as it lives.
@@ -70,7 +70,7 @@ _constants: dict[Any, tuple[Any, Tensor]] = {}
 
 @torch.compiler.disable  # it knows no ids
 def constant(array: np.ndarray, like: Tensor) -> Tensor:
-    """A NumPy array as a tensor; see `keras_lpl.engines.jax.constant`.
+    """A NumPy array as a tensor; see `keras_lpl.engines._compiled`.
 
     Made once of an array that nobody can write to: to a GPU, it would be sent in every step.
     """
@@ -78,7 +78,7 @@ def constant(array: np.ndarray, like: Tensor) -> Tensor:
     if key in _constants:
         return _constants[key][1]
     with torch.inference_mode(False):  # whoever comes first, the tensor is for training too
-        tensor = torch.tensor(array, dtype=like.dtype, device=like.device)
+        tensor = torch.tensor(array.astype("float64"), dtype=like.dtype, device=like.device)
     if not array.flags.writeable:
         _constants[key] = weakref.ref(array, lambda _: _constants.pop(key, None)), tensor
     return tensor

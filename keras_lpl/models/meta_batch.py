@@ -77,7 +77,7 @@ class MetaBatch:
         shape = tuple(ops.shape(ops.convert_to_tensor(self.y))[:rank])
         return self.method.learnt(model.meta_state, statistics, shape)
 
-    def forward(self, weights: list[Tensor]) -> "ForwardPass":
+    def forward(self, weights: list[Tensor]) -> ForwardPass:
         """The forward pass of the training batch."""
         model = self.model
         with self._scope(weights, self.values, collect_losses=True) as scope, model.training_step():
@@ -87,7 +87,7 @@ class MetaBatch:
         return ForwardPass(y_pred, mask, features, losses, self._updates(scope))
 
     def virtual_loss(
-        self, weights: list[Tensor], outputs: "ForwardPass", learnt: list[Tensor]
+        self, weights: list[Tensor], outputs: ForwardPass, learnt: list[Tensor]
     ) -> Tensor:
         """Loss of the virtual step, a scalar."""
         # What it updates is dropped. Copies, as PyTorch updates some statistics in their memory.
@@ -96,7 +96,7 @@ class MetaBatch:
         return loss * self.scale
 
     def loss(
-        self, weights: list[Tensor], outputs: "ForwardPass", learnt: list[Tensor]
+        self, weights: list[Tensor], outputs: ForwardPass, learnt: list[Tensor]
     ) -> tuple[Tensor, tuple[Any, Tensor, list[Tensor]]]:
         """Loss of the training step, scaled; and the predictions, the loss and what it assigns."""
         loss, updates = self._loss(weights, outputs, learnt, self.method.sample_weight)
