@@ -192,12 +192,18 @@ class _Untracked:
         self.model = model
 
 
+# The halves are copies: TensorFlow takes the memory of a slice for its own and computes in it, and
+# that memory may be the array that the user's generator keeps.
+
+
 def _first_half(value):
-    return _map(lambda rows: rows[: _half(rows)], value)
+    return _map(lambda rows: engines.take_rows(rows, ops.arange(_half(rows))), value)
 
 
 def _second_half(value):
-    return _map(lambda rows: rows[_half(rows) :], value)
+    return _map(
+        lambda rows: engines.take_rows(rows, ops.arange(_half(rows), ops.shape(rows)[0])), value
+    )
 
 
 def _map(function, value):

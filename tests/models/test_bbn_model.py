@@ -352,6 +352,28 @@ def test_every_output_trains_is_saved_and_evaluated(form, loss, tmp_path):
     assert loaded.evaluate(x, y, verbose=0) == pytest.approx(model.evaluate(x, y, verbose=0))
 
 
+def aligned(array):
+    """Copy at an address at which TensorFlow takes the memory of an array as it is."""
+    array = np.asarray(array)
+    memory = np.zeros(array.nbytes + 64, "uint8")
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def test_arrays_that_a_generator_keeps_stay_as_they_are():
+    plain, y, keywords = output_of("pixels")
+    x = np.random.default_rng(3).normal(size=(8, 4, 4, 6)).astype("float32")
+    arrays = [aligned(x), aligned(y), aligned(np.where(y == 1, 0, 2).astype("float32"))]
+    before = [array.copy() for array in arrays]
+    model = BBNModel.from_model(plain, split_after="shared", mixing=0.4)
+    model.compile("sgd", loss=keras_lpl.LPLLoss(**keywords), jit_compile=False)
+    model.fit(Batch(*arrays), shuffle=False, epochs=2, verbose=0)
+    for array, old in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
 # --- What is refused -------------------------------------------------------------------------
 
 
