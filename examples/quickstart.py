@@ -78,7 +78,7 @@ def run(name, seed, options, advance):
             x_train,
             y_train,
             size=1000,
-            epochs=GENERATOR_EPOCHS,
+            epochs=min(GENERATOR_EPOCHS, epochs),
             width=16,
             seed=seed,
         )

@@ -299,10 +299,10 @@ def check_ignored_rows(make: MakeLoss) -> None:
 def check_zero_weight(make: MakeLoss) -> None:
     """Samples of weight 0 change nothing, whatever they hold."""
     loss = make(COUNTS, reduction="sum")
-    labels, logits = batch(12, size=12)
+    labels, logits = batch(12, size=18)
     other_labels, other_logits = batch(13, size=6)
     all_labels = np.concatenate([labels, other_labels])
-    weight = np.concatenate([np.ones(12), np.zeros(6)]).astype("float32")
+    weight = np.concatenate([np.ones(18), np.zeros(6)]).astype("float32")
 
     def with_others(x):
         return loss(all_labels, ops.concatenate([x, 5 * other_logits]), sample_weight=weight)

@@ -1,10 +1,11 @@
-"""The environment of the tests, fixtures for all of them, and the marker `on_one_backend`."""
+"""The environment of the tests, fixtures for all of them, and the markers."""
 
 import gc
 import os
 import random
 import shutil
 import tempfile
+import zlib
 
 import pytest
 
@@ -23,12 +24,26 @@ if "--xla_backend_optimization_level" not in XLA_FLAGS:
     os.environ["XLA_FLAGS"] = XLA_FLAGS.strip()
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers",
-        "on_one_backend: what it looks at does not depend on the backend, or is looked at on every "
-        "backend elsewhere. Run on torch, which has nothing to compile.",
+# What makes the suite quicker on the backends that compile. `--every` does without.
+MARKERS = [
+    "on_one_backend: what it looks at does not depend on the backend, or is looked at on every "
+    "backend elsewhere. Run on torch, which has nothing to compile.",
+    "shared_out: its cases are shared out between JAX and TensorFlow, and all run on torch. For "
+    "cases that differ in what hardly depends on the backend, of code that both run.",
+    "xla: TensorFlow compiles its models with XLA, as Keras does unless told otherwise. For what "
+    "XLA might compute differently. Tests without the mark take half the time.",
+]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--every", action="store_true", help="all tests on all backends, on TensorFlow with XLA"
     )
+
+
+def pytest_configure(config):
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a process of pytest-xdist inherits it
         share_what_jax_compiles(config)
 
@@ -42,15 +57,24 @@ def share_what_jax_compiles(config):
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     import keras  # not above: the process that only hands out tests does not need it
 
-    if keras.config.backend() == "torch":
+    backend = keras.config.backend()
+    if backend == "torch" or config.getoption("--every"):
         return
-    skip = pytest.mark.skip(reason="run on torch, which has nothing to compile")
     for item in items:
         if item.get_closest_marker("on_one_backend"):
-            item.add_marker(skip)
+            item.add_marker(pytest.mark.skip(reason="run on torch, which has nothing to compile"))
+    elsewhere = {"jax": "tensorflow", "tensorflow": "jax"}[backend]
+    for item in items:
+        if item.get_closest_marker("shared_out") and backend_of(item.name) == elsewhere:
+            item.add_marker(pytest.mark.skip(reason=f"run on torch and on {elsewhere}"))
+
+
+def backend_of(name):
+    """Which of JAX and TensorFlow runs a case of a test that is shared out, by its name."""
+    return ("jax", "tensorflow")[zlib.crc32(name.encode()) % 2]
 
 
 def pytest_collection_finish():
@@ -61,6 +85,21 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
+
+
+@pytest.fixture(autouse=True)
+def without_xla(request, monkeypatch):
+    """On TensorFlow, models are compiled with XLA in the tests that are marked `xla`."""
+    import keras
+
+    if (
+        keras.config.backend() != "tensorflow"
+        or request.config.getoption("--every")
+        or request.node.get_closest_marker("xla")
+    ):
+        return
+    # What `jit_compile="auto"` comes to.
+    monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: False)
 
 
 @pytest.fixture(autouse=True)

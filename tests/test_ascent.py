@@ -102,6 +102,7 @@ def assert_same_shift(actual, expected):
 @FORMS
 @MORE_CLASSES
 @STEP_KINDS
+@pytest.mark.shared_out
 def test_the_paper_s_steps_are_algorithm_2(form, classes, normalize_gradient):
     samples = samples_of(form, classes=classes)
     direction = direction_of(samples)

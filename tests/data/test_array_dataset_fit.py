@@ -137,6 +137,7 @@ def zip_batches(dataset):
     return np.concatenate(xs), np.concatenate(ys)
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize(
     "dtype", ["bool", "int8", "int16", "uint8", "uint16", "uint32", "uint64", "float16", "float64"]
 )

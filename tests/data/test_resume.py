@@ -82,6 +82,7 @@ CASES = {
 }
 
 
+@pytest.mark.shared_out
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, case):

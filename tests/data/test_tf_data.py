@@ -191,6 +191,7 @@ def test_classes_are_drawn_as_often_as_they_should(sampling):
         assert not follows(drawn, class_probabilities([60, 25, 10, 5], other))
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("sampling", [None, "paired", *SAMPLINGS])
 @pytest.mark.parametrize("disturb_rate", [0.0, 0.3])
 @pytest.mark.parametrize("form", ["flat", "column", "one-hot", "boolean one-hot", "uint8"])

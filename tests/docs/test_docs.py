@@ -29,15 +29,19 @@ PAGES = [page for page in PAGES if FENCE.search(page.read_text())]
 
 
 def pages():
-    """All pages; those of methods on one backend, as each method is tested on all of them.
+    """All pages, and on which backends they run: the README on all.
 
-    So is the start page, as its program is that of the README.
+    Those of methods run on one, as each method is tested on all of them, and so does the start
+    page, whose program is that of the README.
     """
     for page in PAGES:
         name = page.relative_to(ROOT).as_posix()
         is_of_method = name.startswith("docs/methods/") and name != "docs/methods/lpl.md"
         on_one = is_of_method or name == "docs/index.md"
-        marks = [pytest.mark.on_one_backend] if on_one else []
+        if name == "README.md":
+            marks = []
+        else:
+            marks = [pytest.mark.on_one_backend if on_one else pytest.mark.shared_out]
         yield pytest.param(page, id=name, marks=marks)
 
 
@@ -82,6 +86,7 @@ def modules():
         yield pytest.param(name, marks=[pytest.mark.on_one_backend] if on_one else [])
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("name", list(modules()))
 def test_docstring_examples(name):
     if name.startswith("keras_lpl.engines."):

@@ -70,6 +70,7 @@ def assert_moments(statistic, labels, features, weight=None):
         np.testing.assert_allclose(numbers(statistic.count)[c, 0], w.sum(), rtol=1e-6)
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("sizes", [[60], [20, 20, 20], [40, 1, 19], [1] * 12 + [48]], ids=str)
 def test_moments_are_numpys_in_any_batch_split(diagonal, sizes):
     labels, features, logits = samples()

@@ -80,6 +80,7 @@ SHARES = {
 
 
 @pytest.mark.parametrize("mixing", SHARES)
+@pytest.mark.xla
 def test_training_follows_the_float64_loop(mixing):
     model = bbn(mixing=mixing)
     weights = [ops.convert_to_numpy(v).astype("float64") for v in model.trainable_variables]
@@ -323,6 +324,7 @@ def output_of(form):
     return keras.Model(inputs, keras.layers.Dense(units)(x)), labels, keywords
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("loss", [keras_lpl.LPLLoss, keras_lpl.ISDALoss])
 @pytest.mark.parametrize(
     "form", ["pixels", "tokens", "one logit", "several labels", "soft labels", "uint8"]

@@ -49,6 +49,7 @@ def _built(model):
 # --- Training ---------------------------------------------------------------------------------
 
 
+@pytest.mark.xla
 @each_loss
 def test_fit_learns_and_validation_is_plain_crossentropy(loss):
     x, y = helpers.data()
@@ -75,6 +76,7 @@ def test_training_loss_is_that_of_perturbed_logits():
     assert trained == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.xla
 def test_confidence_runs_over_training_and_decides_the_split():
     x, y = helpers.data()
     model = compiled_lpl(optimizer=keras.optimizers.SGD(0.0))
@@ -237,6 +239,7 @@ def test_zero_weight_samples_do_not_enter_the_confidence():
     np.testing.assert_allclose(*confidences, rtol=1e-6)
 
 
+@pytest.mark.xla
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
 def test_low_precision_policies(policy):
     x, y = helpers.data()
@@ -296,6 +299,7 @@ def test_from_model_keeps_a_dict_of_inputs():
     np.testing.assert_array_equal(model.predict(x, verbose=0), base.predict(x, verbose=0))
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize(
     ("kind", "name"),
     [*(("functional", name) for name in losses()), ("sequential", "la"), ("subclassed", "la+lpl")],

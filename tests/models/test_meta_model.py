@@ -279,6 +279,9 @@ def test_attention_trains():
     np.testing.assert_allclose(*losses, rtol=0.05)
 
 
+@pytest.mark.skipif(
+    keras.config.backend() == "jax", reason="half a minute: each operation compiles for itself"
+)
 def test_run_eagerly_with_the_networks_of_this_package():
     x = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype("float32")
     y = np.arange(6) % CLASSES

@@ -113,6 +113,8 @@ def fit(model, x, y, **keywords):
     return model.fit(x, y, **keywords).history
 
 
+@pytest.mark.shared_out
+@pytest.mark.xla
 @pytest.mark.parametrize(("output", "loss"), CASES, ids=lambda value: str(value))
 def test_trains_and_evaluates_as_plain_crossentropy(output, loss):
     x, y = data_of(output)
@@ -128,6 +130,7 @@ def test_trains_and_evaluates_as_plain_crossentropy(output, loss):
     assert history["val_loss"][-1] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_save_load_continue(output, tmp_path):
     x, y = data_of(output)
@@ -141,6 +144,7 @@ def test_save_load_continue(output, tmp_path):
     assert_same_weights(restored, model, rtol=1e-5)
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_class_weights_and_loss_variation(output):
     """Deferred re-weighting is sample weights by class; the variation has one entry per class."""

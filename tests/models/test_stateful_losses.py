@@ -64,6 +64,7 @@ def model_of(name):
     return compiled_lpl(loss=LOSSES[name](), optimizer=keras.optimizers.SGD(0.05, momentum=0.9))
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("name", LOSSES)
 def test_an_interrupted_training_goes_on_where_it_stopped(name, tmp_path):
     whole = model_of(name)
@@ -104,6 +105,8 @@ def test_schedules_compile_nothing_anew(name, monkeypatch):
     assert epochs[0] == epochs[-1], epochs
 
 
+@pytest.mark.shared_out
+@pytest.mark.xla
 @pytest.mark.parametrize("name", LOSSES)
 def test_evaluation_is_plain_crossentropy_and_touches_no_state(name):
     x, y = helpers.data()
@@ -125,6 +128,7 @@ def test_a_plain_model_is_refused_with_the_way_out(name):
         model.fit(*helpers.data(), verbose=0)
 
 
+@pytest.mark.xla
 @pytest.mark.parametrize("way", ["full", "one by one", "one by one, XLA", "diagonal"])
 def test_isda_adds_the_spread_of_all_samples_seen(way):
     """One pass at learning rate 0 sees every sample; then the spread is that of NumPy's moments."""
@@ -150,6 +154,7 @@ def test_isda_adds_the_spread_of_all_samples_seen(way):
     np.testing.assert_allclose(perturbed, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.xla
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 def test_isdas_gradient_in_the_kernel_is_that_of_the_equation(covariance):
     """One step of plain SGD shows the gradient; the oracle's comes by finite differences."""
@@ -209,6 +214,7 @@ DOUBLE = {
 }
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("name", DOUBLE)
 def test_float64_trains_as_float32_does(name):
     x, y = helpers.data()

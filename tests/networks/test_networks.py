@@ -127,6 +127,7 @@ def test_logits_are_the_released_bottleneck_networks(rng):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.shared_out
 def test_every_weight_reaches_the_logits(build):
     """The comparison above is worth something only if the weights it randomizes matter."""
     model = build(input_shape=(8, 8, 1))
@@ -251,6 +252,8 @@ def test_dropout_stands_between_the_convolutions_of_a_block(build):
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in build().layers)
 
 
+@pytest.mark.shared_out
+@pytest.mark.xla
 def test_fit_learns(build, rng):
     labels = rng.integers(0, 2, size=64)
     images = rng.normal(size=(64, 8, 8, 1)) + 2 * labels[:, None, None, None]
