@@ -116,6 +116,7 @@ def test_the_paper_s_steps_are_algorithm_2(form, classes, normalize_gradient):
 @FORMS
 @MORE_CLASSES
 @STEP_KINDS
+@pytest.mark.shared_out
 @pytest.mark.parametrize("num_steps", [1, 3])
 def test_equal_steps_are_algorithm_2(form, classes, normalize_gradient, num_steps):
     """Each class takes its own length of step; a bound of 0 leaves a class alone."""

@@ -116,6 +116,7 @@ def test_without_following_fit_the_first_epochs_are_shown_again(tmp_path, monkey
     assert np.abs(weights[0] - expected[0]).max() > 1e-3
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("workers", [{"workers": 4}, {"workers": 2, "use_multiprocessing": True}])
 def test_workers_make_no_difference(tmp_path, workers):
     expected, _ = script(tmp_path / "whole")
@@ -158,6 +159,7 @@ def test_the_first_epoch_given_to_fit(given):
     assert_same_bits(weights, expected)
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("numbered", [False, True])
 def test_two_phases_on_one_data_set(tmp_path, numbered):
     """The second `fit` goes on with the epochs of the first, even where it is resumed."""

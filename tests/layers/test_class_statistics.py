@@ -77,6 +77,7 @@ def test_moments_are_numpys_in_any_batch_split(diagonal, sizes):
     assert_moments(feed(moments(diagonal), labels, features, logits, sizes), labels, features)
 
 
+@pytest.mark.shared_out
 def test_weights_and_one_hot_labels(diagonal):
     labels, features, logits = samples(1)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(labels)).astype("float32")
@@ -171,6 +172,7 @@ def test_centers_take_the_rate_of_a_new_compilation():
     assert centers.rate == 0.1
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("soft", [False, True], ids=["indices", "soft"])
 def test_whatever_is_taken_in_stays_finite(diagonal, soft):
     """Features, weights and logits just within and just beyond what counts as finite."""

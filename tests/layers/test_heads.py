@@ -72,6 +72,7 @@ def test_methods_for_linear_logits_warn_of_a_cosine_head(name):
         model.compile("sgd", loss=keras_lpl.PerturbedCrossentropy([perturbation]))
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("kind", ["functional", "sequential", "subclassed", "lpl"])
 def test_post_hoc_adjustment(kind, tmp_path):
     x, y = helpers.data()
@@ -133,6 +134,7 @@ def biased(classes=3):
     return keras.Model(inputs, head(inputs)), x.astype("float32"), labels
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("form", ["arrays", "one-hot", "batches"])
 def test_a_tau_is_chosen_on_held_out_data(form):
     model, x, labels = biased()

@@ -111,6 +111,7 @@ def test_calibration_of_no_samples():
     assert float(metric.result()) == 0
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("make", [*BY_CLASS, metrics.ExpectedCalibrationError])
 def test_in_fit_saved_and_restored(rng, make):
     labels, logits = sample(rng)

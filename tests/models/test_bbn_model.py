@@ -137,6 +137,7 @@ def test_a_share_of_one_is_plain_training(loss):
         np.testing.assert_allclose(one, ops.convert_to_numpy(expected), atol=1e-5)
 
 
+@pytest.mark.shared_out
 def test_training_shifts_to_rare_classes():
     model = bbn()
     plain = keras_lpl.LPLModel.from_model(network())
@@ -156,6 +157,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("loss", LOSSES)
 def test_it_trains_with_any_loss_and_is_saved(loss, tmp_path):
     model = bbn(LOSSES[loss]())
@@ -210,6 +212,7 @@ def test_metrics_are_those_of_the_conventional_samples():
     assert logs["acc"][0] == pytest.approx(np.mean(found == y))
 
 
+@pytest.mark.shared_out
 def test_half_precision_and_several_steps_at_once():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -242,6 +245,7 @@ def test_the_branches_of_a_residual_network_are_its_last_block():
     assert own == plain + trainable + (head - 3)  # a second kernel, no second bias
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize(
     "network",
     [

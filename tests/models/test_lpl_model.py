@@ -51,6 +51,7 @@ def _built(model):
 
 @pytest.mark.xla
 @each_loss
+@pytest.mark.shared_out
 def test_fit_learns_and_validation_is_plain_crossentropy(loss):
     x, y = helpers.data()
     model = compiled_lpl(loss=loss(), metrics=["accuracy"])
@@ -189,6 +190,7 @@ def test_keeps_regularizers_add_loss_dropout_and_batch_norm():
     _assert_trains_like_keras(_with_regularizers_and_add_loss)
 
 
+@pytest.mark.shared_out
 def test_keeps_sample_and_class_weights():
     weight = np.linspace(0, 2, 64).astype("float32")
     _assert_trains_like_keras(helpers.functional, fit_keywords={"sample_weight": weight})
@@ -271,6 +273,7 @@ def test_soft_labels_through_fit():
 # --- Functional, Sequential, subclassed --------------------------------------------------------
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("base", BASES.values(), ids=BASES.keys())
 def test_from_model_shares_layers(base):
     x, y = helpers.data()

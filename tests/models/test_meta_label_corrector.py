@@ -163,6 +163,7 @@ def test_nets_begin_after_the_warm_up():
     assert steps == [8, 8]
 
 
+@pytest.mark.shared_out
 def test_wrong_labels_are_corrected():
     rng = np.random.default_rng(0)
     y = np.arange(240) % CLASSES
@@ -180,6 +181,7 @@ def test_wrong_labels_are_corrected():
     assert right > (noisy == y).mean() + 0.08
 
 
+@pytest.mark.shared_out
 def test_a_run_interrupted_saved_and_resumed_comes_to_the_same(tmp_path):
     x, y = helpers.data()
     labels = numbered_labels(y)
@@ -195,6 +197,7 @@ def test_a_run_interrupted_saved_and_resumed_comes_to_the_same(tmp_path):
     helpers.assert_same_weights(whole, resumed)
 
 
+@pytest.mark.shared_out
 def test_evaluation_takes_labels_with_and_without_numbers():
     x, y = helpers.data()
     model = compiled(MetaLabelCorrector(len(y), 0), metrics=["accuracy"])
@@ -211,6 +214,7 @@ def test_evaluation_takes_labels_with_and_without_numbers():
     )
 
 
+@pytest.mark.shared_out
 def test_two_classes():
     """One-hot labels of two classes are not taken for numbered ones."""
     x, y = helpers.data()
@@ -234,6 +238,7 @@ def test_two_classes():
             model.test_on_batch(x, one_hot)
 
 
+@pytest.mark.shared_out
 def test_trains_from_a_data_set_that_shuffles():
     x, y = helpers.data()
     model = compiled(MetaLabelCorrector(len(y), 0))
@@ -242,6 +247,7 @@ def test_trains_from_a_data_set_that_shuffles():
     np.testing.assert_allclose(model.corrected_labels().sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.shared_out
 def test_ways_of_running_and_class_weights():
     """What the page says it works with, and what the error of `class_weight` says to take."""
     x, y = helpers.data()
@@ -282,6 +288,7 @@ def test_a_number_that_no_sample_has():
         assert np.isfinite(ops.convert_to_numpy(parameter)).all()
 
 
+@pytest.mark.shared_out
 def test_a_sample_of_weight_zero_takes_no_part():
     """Whatever its label is; and nothing is kept of it."""
     x, y = helpers.data()

@@ -57,6 +57,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_constant_net_is_training_without_one(loss):
     """With the loss's statistics, batch normalisation and dropout each updated once a step."""
@@ -116,6 +117,7 @@ def test_nothing_is_learnt_where_every_step_hurts():
     assert not any(ops.convert_to_numpy(w).any() for w in network.weights)
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("method", [MetaWeightNet, LearningToReweight])
 def test_a_run_interrupted_saved_and_resumed_comes_to_the_same(method, tmp_path):
     x, y = helpers.data()
@@ -137,6 +139,7 @@ def test_a_run_interrupted_saved_and_resumed_comes_to_the_same(method, tmp_path)
     np.testing.assert_array_equal(whole.predict(x, verbose=0), resumed.predict(x, verbose=0))
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains(policy):
     x, y = helpers.data()
@@ -174,6 +177,7 @@ def test_an_overflow_of_half_precision_changes_neither_net_nor_weights():
         np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
 
 
+@pytest.mark.shared_out
 def test_ways_of_running_come_to_the_same():
     """Step by step, several steps at a time where Keras can, and not compiled."""
     x, y = helpers.data()
@@ -236,6 +240,7 @@ OUTPUTS = {
 }
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("case", OUTPUTS)
 def test_every_output_trains(case):
     make, keywords, x, y, method = OUTPUTS[case]
@@ -248,6 +253,7 @@ def test_every_output_trains(case):
     assert model.test_on_batch(x, y) < first
 
 
+@pytest.mark.shared_out
 def test_labels_of_masked_tokens_do_not_matter():
     found = []
     for of_padding in (0, 2):
@@ -316,6 +322,7 @@ class OwnGradient(keras.layers.Layer):
         return double(x) if self.by_hand else 2.0 * x
 
 
+@pytest.mark.shared_out
 def test_a_layer_with_a_gradient_of_its_own_trains_alike():
     """On JAX such a layer has no forward mode."""
     x, y = helpers.data()

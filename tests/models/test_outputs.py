@@ -223,6 +223,7 @@ def heads(kind):
     return model, x, parts[2], parts[3]
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("kind", ["dict", "list"])
 def test_several_outputs_train_save_and_continue(kind, tmp_path):
     model, x, labels, weights = heads(kind)

@@ -50,6 +50,7 @@ def seeds_of(model):
     return [keras.ops.convert_to_numpy(seed) for seed in seeds]
 
 
+@pytest.mark.shared_out
 def test_from_a_backup(tmp_path):
     whole = fit(make_model())
     backup = [keras.callbacks.BackupAndRestore(tmp_path)]
@@ -58,6 +59,7 @@ def test_from_a_backup(tmp_path):
     assert_same_weights(fit(make_model(), callbacks=backup), whole)
 
 
+@pytest.mark.shared_out
 def test_from_a_saved_model(tmp_path):
     whole, cut = fit(make_model()), fit(make_model(), epochs=1)
     cut.save(tmp_path / "model.keras")

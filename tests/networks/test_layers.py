@@ -29,6 +29,7 @@ def model_with(make, module, dtype):
     return model
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", MAKE)
 def test_agrees_with_keras(name, dtype):

@@ -95,6 +95,7 @@ def test_number_of_trainable_parameters(network, expected, monkeypatch):
     assert num_trainable(network()) == expected
 
 
+@pytest.mark.shared_out
 @pytest.mark.parametrize(
     ("model", "num_blocks", "width"),
     [
@@ -194,6 +195,7 @@ def test_norms_have_the_recipes_constants(build):
     assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
 
 
+@pytest.mark.shared_out
 def test_save_and_load(build, tmp_path, rng):
     model = build(input_shape=(8, 8, 3), num_classes=4, weight_decay=1e-3, dropout=0.1)
     randomize(model)
