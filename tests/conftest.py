@@ -30,15 +30,11 @@ MARKERS = [
     "backend elsewhere. Run on torch, which has nothing to compile.",
     "shared_out: its cases are shared out between JAX and TensorFlow, and all run on torch. For "
     "cases that differ in what hardly depends on the backend, of code that both run.",
-    "xla: TensorFlow compiles its models with XLA, as Keras does unless told otherwise. For what "
-    "XLA might compute differently. Tests without the mark take half the time.",
 ]
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--every", action="store_true", help="all tests on all backends, on TensorFlow with XLA"
-    )
+    parser.addoption("--every", action="store_true", help="all tests on all backends")
 
 
 def pytest_configure(config):
@@ -85,21 +81,6 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
-
-
-@pytest.fixture(autouse=True)
-def without_xla(request, monkeypatch):
-    """On TensorFlow, models are compiled with XLA in the tests that are marked `xla`."""
-    import keras
-
-    if (
-        keras.config.backend() != "tensorflow"
-        or request.config.getoption("--every")
-        or request.node.get_closest_marker("xla")
-    ):
-        return
-    # What `jit_compile="auto"` comes to.
-    monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: False)
 
 
 @pytest.fixture(autouse=True)

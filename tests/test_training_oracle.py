@@ -113,7 +113,6 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.xla
 def test_training_follows_the_float64_loop(case):
     plan, settings = CASES[case]
     expected = train_in_numpy(plan)

@@ -73,16 +73,21 @@ class ConditionalGAN(keras.Model):
         (real, labels), (fake, codes) = x, y_pred
         real, one_hot = ops.cast(real, "float32"), ops.one_hot(labels, self.num_classes)
 
-        of_real = self.discriminator([real, one_hot], training=training)
-        of_fake = self.discriminator([ops.stop_gradient(fake), one_hot], training=training)
+        of_real = self.judged(real, one_hot, training)
+        of_fake = self.judged(ops.stop_gradient(fake), one_hot, training)
         loss = ops.mean(ops.softplus(-of_real["real"]) + ops.softplus(of_fake["real"]))
         loss = loss + self._of_classes(of_real, of_fake, one_hot, codes)
 
         constants = [(v, ops.stop_gradient(v.value)) for v in self.discriminator.variables]
         with keras.StatelessScope(state_mapping=constants):
-            of_fake = self.discriminator([fake, one_hot], training=training)
+            of_fake = self.judged(fake, one_hot, training)
         loss = loss + ops.mean(ops.softplus(-of_fake["real"]))
         return loss + self._of_classes(None, of_fake, one_hot, codes)
+
+    def judged(self, images, one_hot, training=False):
+        """What the discriminator says of images, CGAN's of the classes they should be of."""
+        inputs = [images, one_hot] if self.kind == "CGAN" else [images]
+        return self.discriminator(inputs, training=training)
 
     def _of_classes(self, of_real, of_fake, one_hot, codes):
         """What the auxiliary outputs are trained on; the generator's turn has no real images."""
@@ -125,12 +130,13 @@ def generator(image_shape, num_classes, width):
 
 
 def discriminator(kind, image_shape, num_classes, width):
-    """From an image and a one-hot class to a dict of the logit of `real` and what the kind has.
+    """From an image, and CGAN's from a one-hot class, too, to a dict of the logit of `real`.
 
-    Logits of the `classes`, of ACGAN and infoGAN, and the `codes` of infoGAN.
+    And of what else the kind has: logits of the `classes`, of ACGAN and infoGAN, and the `codes` of
+    infoGAN.
     """
     image, label = keras.Input(image_shape), keras.Input((num_classes,))
-    x, filters = image, width
+    inputs, x, filters = [image], image, width
     for _ in range(_doublings(image_shape)):
         x = layers.Conv2D(filters, 3, strides=2, padding="same")(x)
         x = layers.LeakyReLU(0.2)(x)
@@ -142,11 +148,12 @@ def discriminator(kind, image_shape, num_classes, width):
         # A logit of its own for each class: the projection of Miyato and Koyama (2018).
         of_class = layers.Dot(axes=1)([layers.Dense(num_classes)(x), label])
         outputs["real"] = layers.Add()([outputs["real"], of_class])
+        inputs.append(label)
     else:
         outputs["classes"] = layers.Dense(num_classes)(x)
     if kind == "infoGAN":
         outputs["codes"] = layers.Dense(CODES)(x)
-    return keras.Model([image, label], outputs, name="discriminator")
+    return keras.Model(inputs, outputs, name="discriminator")
 
 
 def _doublings(image_shape):

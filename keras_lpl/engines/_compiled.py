@@ -1,5 +1,6 @@
 """Functions that are the same wherever code is compiled: on JAX and TensorFlow."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,14 +15,27 @@ def constant(array: np.ndarray, like: Any) -> Tensor:
     return ops.convert_to_tensor(array.astype(keras.backend.standardize_dtype(like.dtype)))
 
 
-def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
-    """Softmax cross-entropy of each row, `(rows,)`, of class indices `(rows,)`."""
-    return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+def make_crossentropy_of_indices(own_entry: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Makes `crossentropy_of_indices` from a backend's `own_entry`."""
+
+    def crossentropy_of_indices(labels, logits):
+        """Softmax cross-entropy of each row, `(rows,)`, of class indices `(rows,)`."""
+        # Keras's writes all log-probabilities to memory, of which one a row is read.
+        shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+        total = ops.sum(ops.exp(shifted), axis=-1)
+        return ops.log(total) - own_entry(shifted, labels)
+
+    return crossentropy_of_indices
 
 
-def own_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax probability of each row's class index, `(rows, 1)`."""
-    # A softmax of all classes would be written to memory before one of its entries is read.
-    largest = ops.max(logits, axis=-1, keepdims=True)
-    total = ops.sum(ops.exp(logits - largest), axis=-1, keepdims=True)
-    return ops.exp(ops.take_along_axis(logits, labels[:, None], axis=-1) - largest) / total
+def make_own_probability(own_entry: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Makes `own_probability` from a backend's `own_entry`."""
+
+    def own_probability(logits, labels):
+        """Softmax probability of each row's class index, `(rows, 1)`, without a gradient."""
+        # A softmax of all classes would be written to memory before one of its entries is read.
+        # Where a term overflows, the probability is 0.
+        own = ops.stop_gradient(own_entry(logits, labels))[:, None]
+        return 1 / ops.sum(ops.exp(ops.stop_gradient(logits) - own), axis=-1, keepdims=True)
+
+    return own_probability

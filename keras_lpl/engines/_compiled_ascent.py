@@ -94,15 +94,16 @@ def make_step_of_groups(
         Returns:
             Shift of each row, `(rows, classes)`.
         """
-        is_own = ops.equal(labels[:, None], ops.arange(logits.shape[-1], dtype="int32"))
-        others = ops.where(is_own, 0.0, ops.softmax(logits, axis=-1))
-        # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
-        gradient = ops.where(is_own, -ops.sum(others, axis=-1, keepdims=True), others)
+        classes = ops.arange(logits.shape[-1], dtype="int32")
+        others = ops.where(labels[:, None] == classes, 0.0, ops.softmax(logits, axis=-1))
         # Scaled, as squares would underflow; of the mean, as those of a sum would overflow.
         scale = SCALE if normalize_gradient else 1.0
-        total = sum_of_groups(gradient * (weight * scale)[:, None], group, num_groups)
+        total = sum_of_groups(others * (weight * scale)[:, None], group, num_groups)
         of_group = sum_of_groups(weight, group, num_groups)
-        mean = mean_of_sum(total, of_group[:, None])  # Eq. 16
+        mean = mean_of_sum(total, of_group[:, None])
+        # p - 1 would lose all digits of a small 1 - p: it is minus the sum of all others.
+        is_own = ops.segment_max(labels, group, num_segments=num_groups)[:, None] == classes
+        mean = ops.where(is_own, -ops.sum(mean, axis=-1, keepdims=True), mean)  # Eq. 16
         if normalize_gradient:
             rate = rate / ops.sqrt(ops.sum(mean * mean, axis=-1) + TINY)
         return take_rows(mean * rate[:, None], group)  # Eq. 17

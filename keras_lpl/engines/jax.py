@@ -14,8 +14,8 @@ from keras_lpl.core.numerics import finite_or_zero  # noqa: F401
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled import (  # noqa: F401
     constant,
-    crossentropy_of_indices,
-    own_probability,
+    make_crossentropy_of_indices,
+    make_own_probability,
 )
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
 
@@ -50,6 +50,11 @@ def rounded(x: Tensor) -> Tensor:
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]`, for rows that exist, of a tensor or a variable."""
     return (x.value if isinstance(x, keras.Variable) else x)[rows]
+
+
+def own_entry(x: Tensor, labels: Tensor) -> Tensor:
+    """Entry of each row of `x` at its class index, `(rows,)`."""
+    return jnp.take_along_axis(x, labels[:, None], axis=-1, mode="promise_in_bounds")[:, 0]
 
 
 def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:
@@ -122,6 +127,8 @@ def stack_rows(
     return ops.fori_loop(0, num_present, write, start)
 
 
+crossentropy_of_indices = make_crossentropy_of_indices(own_entry)
+own_probability = make_own_probability(own_entry)
 shift_of_classes = make_shift_of_classes(take_rows)
 step_of_groups = make_step_of_groups(take_rows, sum_of_groups)
 

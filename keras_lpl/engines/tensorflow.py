@@ -12,8 +12,8 @@ from keras_lpl.core.numerics import finite_or_zero  # noqa: F401
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled import (  # noqa: F401
     constant,
-    crossentropy_of_indices,
-    own_probability,
+    make_crossentropy_of_indices,
+    make_own_probability,
 )
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
 from keras_lpl.engines._tensorflow_look_ahead import fused_batch_norm, linear_gradients
@@ -64,6 +64,13 @@ def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     if len(getattr(rows, "shape", ())) > 0:
         return tf.gather(x, rows)
     return x[rows]
+
+
+def own_entry(x: Tensor, labels: Tensor) -> Tensor:
+    """Entry of each row of `x` at its class index, `(rows,)`."""
+    # No gather: its gradient takes long to trace, and is no faster.
+    is_own = ops.equal(labels[:, None], ops.arange(x.shape[-1], dtype=labels.dtype))
+    return ops.sum(ops.where(is_own, x, 0.0), axis=-1)
 
 
 def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:
@@ -130,6 +137,8 @@ def stack_rows(
     return ops.map(of_any_row, ops.arange(num_rows, dtype="int32"))
 
 
+crossentropy_of_indices = make_crossentropy_of_indices(own_entry)
+own_probability = make_own_probability(own_entry)
 shift_of_classes = make_shift_of_classes(take_rows)
 step_of_groups = make_step_of_groups(take_rows, sum_of_groups)
 

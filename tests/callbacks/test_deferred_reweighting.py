@@ -43,7 +43,6 @@ def fit(model, epochs, weight=None, callbacks=(), initial_epoch=0, one_hot=False
 
 
 @pytest.mark.shared_out
-@pytest.mark.xla
 @pytest.mark.parametrize("name", ["keras", "lpl", "mean"])
 def test_is_training_without_weights_and_then_with_them(name):
     _, y = helpers.data()

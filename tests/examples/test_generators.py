@@ -56,8 +56,8 @@ def test_each_part_descends_its_own_loss(kind, batch, rng):
         return model.compute_loss(x=(images, labels), y_pred=(fake(), codes), training=False)
 
     def of_discriminator():
-        real = model.discriminator([images, one_hot])
-        made = model.discriminator([ops.stop_gradient(fake()), one_hot])
+        real = model.judged(images, one_hot)
+        made = model.judged(ops.stop_gradient(fake()), one_hot)
         assert real["real"].shape == (6, 1)
         of_fake = ops.log(1 - ops.sigmoid(made["real"]))
         loss = ops.mean(-ops.log(ops.sigmoid(real["real"])) - of_fake)
@@ -67,7 +67,7 @@ def test_each_part_descends_its_own_loss(kind, batch, rng):
         return loss + ops.mean((made["codes"] - codes) ** 2) if kind == "infoGAN" else loss
 
     def of_generator():
-        made = model.discriminator([fake(), one_hot])
+        made = model.judged(fake(), one_hot)
         loss = -ops.mean(ops.log(ops.sigmoid(made["real"])))
         if kind != "CGAN":
             loss = loss + crossentropy(made["classes"])

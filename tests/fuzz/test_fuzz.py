@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_lpl import engines
 from tests.fuzz import compare, run
@@ -15,12 +16,22 @@ COMPILED = range(0, compare.SETTINGS, 9)
 # Where every operation is compiled first, those only; `make fuzz` calls all of them.
 EAGER = COMPILED if keras.backend.backend() == "jax" else range(compare.SETTINGS)
 
+# Older versions of Keras, 3.12 is one, have a gradient of NaN on PyTorch where they divide by 0: by
+# the weight of a batch that has none.
+DIVIDES_BY_ZERO = np.isnan(
+    engines.value_and_gradient(
+        lambda x: ops.divide_no_nan(ops.sum(x), ops.zeros(())), np.ones(2, "float32")
+    )[1]
+).any()
+of_new_keras = pytest.mark.xfail(bool(DIVIDES_BY_ZERO), reason="Keras divides by 0")
+
 
 @pytest.fixture(scope="module")
 def eager():
     return compare.of_test(sorted({*EAGER, *COMPILED}))
 
 
+@of_new_keras
 def test_finite_in_finite_out_or_refused(eager):
     faults, values = eager
     assert not faults, "\n".join(faults)
@@ -29,6 +40,7 @@ def test_finite_in_finite_out_or_refused(eager):
     assert 0.05 < refused / len(values) < 0.3
 
 
+@of_new_keras
 def test_all_backends_agree(eager):
     faults = compare.differences(json.loads(compare.VALUES.read_text()), eager[1])
     assert not faults, "\n".join(faults) + "\nIf it is meant: python -m tests.fuzz --write"

@@ -192,7 +192,6 @@ def contract():
             yield pytest.param(case, law, id=f"{case}-{law}", marks=marks)
 
 
-@pytest.mark.xla
 @pytest.mark.parametrize(("case", "law"), contract())
 def test_contract(case, law):
     CHECKS[law](case)

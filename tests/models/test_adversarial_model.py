@@ -49,7 +49,6 @@ def starting_weights():
 @pytest.mark.parametrize(
     ("norm", "steps", "value_range"), [("linf", 1, None), ("linf", 4, (-1.0, 1.5)), ("l2", 4, None)]
 )
-@pytest.mark.xla
 def test_training_follows_the_float64_loop(norm, steps, value_range):
     network, (w, b) = linear(), starting_weights()
     network.set_weights([w, b])

@@ -80,7 +80,6 @@ SHARES = {
 
 
 @pytest.mark.parametrize("mixing", SHARES)
-@pytest.mark.xla
 def test_training_follows_the_float64_loop(mixing):
     model = bbn(mixing=mixing)
     weights = [ops.convert_to_numpy(v).astype("float64") for v in model.trainable_variables]

@@ -49,7 +49,6 @@ def _built(model):
 # --- Training ---------------------------------------------------------------------------------
 
 
-@pytest.mark.xla
 @each_loss
 @pytest.mark.shared_out
 def test_fit_learns_and_validation_is_plain_crossentropy(loss):
@@ -77,7 +76,6 @@ def test_training_loss_is_that_of_perturbed_logits():
     assert trained == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.xla
 def test_confidence_runs_over_training_and_decides_the_split():
     x, y = helpers.data()
     model = compiled_lpl(optimizer=keras.optimizers.SGD(0.0))
@@ -241,7 +239,6 @@ def test_zero_weight_samples_do_not_enter_the_confidence():
     np.testing.assert_allclose(*confidences, rtol=1e-6)
 
 
-@pytest.mark.xla
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
 def test_low_precision_policies(policy):
     x, y = helpers.data()

@@ -90,7 +90,6 @@ def train_in_float64(batches, hard):
 
 
 @pytest.mark.parametrize("hard", [True, False])
-@pytest.mark.xla
 def test_training_follows_the_float64_loop(hard):
     parts = list(reference.batches(3))
     x = np.concatenate([part[0] for part in parts])

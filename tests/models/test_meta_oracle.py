@@ -46,7 +46,6 @@ def train(model, weighted=True):
 
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.xla
 def test_training_follows_the_float64_loop(method, weighted):
     expected = reference.train(method, STEPS, RATE, weighted=weighted)
     model = meta_model(METHODS[method]())

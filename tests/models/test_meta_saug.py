@@ -36,7 +36,6 @@ def set_weights(model):
 
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
-@pytest.mark.xla
 def test_a_step_follows_nested_differentiation_in_float64(covariance):
     """The second step, so that the statistics of the first are there."""
     pytest.importorskip("torch")

@@ -114,7 +114,6 @@ def fit(model, x, y, **keywords):
 
 
 @pytest.mark.shared_out
-@pytest.mark.xla
 @pytest.mark.parametrize(("output", "loss"), CASES, ids=lambda value: str(value))
 def test_trains_and_evaluates_as_plain_crossentropy(output, loss):
     x, y = data_of(output)

@@ -69,7 +69,6 @@ def batch(name, soft):
 @pytest.mark.shared_out
 @pytest.mark.parametrize("soft", [False, True], ids=["indices", "soft"])
 @pytest.mark.parametrize("name", [*LOSSES, *METHODS])
-@pytest.mark.xla
 def test_a_poisoned_row_changes_nothing_but_the_loss(name, soft):
     model = model_of(name)
     x, y, weight, is_bad = batch(name, soft)

@@ -106,7 +106,6 @@ def test_schedules_compile_nothing_anew(name, monkeypatch):
 
 
 @pytest.mark.shared_out
-@pytest.mark.xla
 @pytest.mark.parametrize("name", LOSSES)
 def test_evaluation_is_plain_crossentropy_and_touches_no_state(name):
     x, y = helpers.data()
@@ -128,7 +127,6 @@ def test_a_plain_model_is_refused_with_the_way_out(name):
         model.fit(*helpers.data(), verbose=0)
 
 
-@pytest.mark.xla
 @pytest.mark.parametrize("way", ["full", "one by one", "one by one, XLA", "diagonal"])
 def test_isda_adds_the_spread_of_all_samples_seen(way):
     """One pass at learning rate 0 sees every sample; then the spread is that of NumPy's moments."""
@@ -154,7 +152,6 @@ def test_isda_adds_the_spread_of_all_samples_seen(way):
     np.testing.assert_allclose(perturbed, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.xla
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 def test_isdas_gradient_in_the_kernel_is_that_of_the_equation(covariance):
     """One step of plain SGD shows the gradient; the oracle's comes by finite differences."""

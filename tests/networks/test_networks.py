@@ -255,7 +255,6 @@ def test_dropout_stands_between_the_convolutions_of_a_block(build):
 
 
 @pytest.mark.shared_out
-@pytest.mark.xla
 def test_fit_learns(build, rng):
     labels = rng.integers(0, 2, size=64)
     images = rng.normal(size=(64, 8, 8, 1)) + 2 * labels[:, None, None, None]
