@@ -77,7 +77,7 @@ def cost(folder):
     alone.set_xlabel("classes", fontsize=9)
     alone.set_title("the loss and its gradient alone, 128 samples", loc="left", fontsize=10)
     alone.set_ylabel("times Keras's cross-entropy", fontsize=9)
-    alone.legend(frameon=False, fontsize=7, ncols=2)
+    alone.legend(frameon=False, fontsize=7, ncols=2, loc="upper left")
     names = ["MLP 64-128-128-10", "ResNet-32"]
     for index, (backend, color) in enumerate(BACKENDS.items()):
         values = [
@@ -90,9 +90,9 @@ def cost(folder):
     steps.axhline(1, color="#333333", linewidth=0.8)
     steps.set_xticks(range(len(names)), names)
     steps.set_title("a whole training step", loc="left", fontsize=10)
-    steps.legend(frameon=False, fontsize=8, loc="upper right")
+    steps.legend(frameon=False, fontsize=8, ncols=3, loc="upper left")
     for ax in (alone, steps):
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.25 * ax.get_ylim()[1])  # room for the legend
         _tidy(ax)
     return figure
 
