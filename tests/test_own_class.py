@@ -35,7 +35,6 @@ def test_crossentropy_and_its_gradient(size):
         np.testing.assert_allclose(found[0], losses.sum(), rtol=1e-6)
         np.testing.assert_allclose(found[1], gradient, rtol=1e-5, atol=1e-7)
     each = engines.crossentropy_of_indices(*map(ops.convert_to_tensor, (LABELS, logits)))
-    # Of a row that is sure of its class, the digits of what is left.
     np.testing.assert_allclose(ops.convert_to_numpy(each), losses, rtol=2e-6, atol=1e-7)
 
 

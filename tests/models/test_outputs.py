@@ -129,7 +129,6 @@ def test_trains_and_evaluates_as_plain_crossentropy(output, loss):
     assert history["val_loss"][-1] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.shared_out
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_save_load_continue(output, tmp_path):
     x, y = data_of(output)
@@ -222,7 +221,6 @@ def heads(kind):
     return model, x, parts[2], parts[3]
 
 
-@pytest.mark.shared_out
 @pytest.mark.parametrize("kind", ["dict", "list"])
 def test_several_outputs_train_save_and_continue(kind, tmp_path):
     model, x, labels, weights = heads(kind)
