@@ -57,3 +57,31 @@ def test_rows_that_are_not_finite_become_zeros(bad):
     np.testing.assert_array_equal(is_finite, [True, False, True])
     found.sum().backward()
     np.testing.assert_array_equal(logits.grad, [[1, 1], [0, 0], [1, 1]])
+
+
+def test_rows_that_weigh_the_same_are_seen_without_looking():
+    ones = engines.ones(3, "float32")
+    assert ones.stride() == (0,) and ones.tolist() == [1, 1, 1]
+    samples = keras_lpl.read_output(torch.tensor([0, 1]), torch.zeros(2, 2))
+    assert samples.weight.stride() == (0,)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("classes", [3, 50])
+def test_rows_of_weight_1_take_the_short_way_to_the_same_step(normalize, classes):
+    rng = np.random.default_rng(0)
+    labels = torch.tensor(rng.integers(0, 3, 20))
+    logits = torch.tensor(rng.normal(0, [[1.0]] * 10 + [[40.0]] * 10, (20, classes)))
+    rate = torch.tensor(rng.normal(size=classes))
+    arguments = (logits, labels, labels, classes, rate, normalize)
+    np.testing.assert_allclose(
+        engine.step_of_groups(*arguments, engines.ones(20, "float64")),
+        engine.step_of_groups(*arguments, torch.ones(20, dtype=torch.float64)),
+        rtol=1e-12,
+    )
+
+
+def test_one_row_of_each_group():
+    group = torch.tensor([4, 1, 4, 0, 1])
+    rows = engines.row_of_group(group, 6, 5)
+    assert group[rows[group]].tolist() == group.tolist()

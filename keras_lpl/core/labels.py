@@ -100,7 +100,7 @@ def read_indices(
         check_values: Look at values that are at hand, and raise if one is bad.
     """
     values = engines.concrete(labels) if check_values else None
-    if values is not None:
+    if values is not None and not _all_in_range(values, classes):
         is_bad = ~((values >= 0) & (values < classes) & (values == np.floor(values)))
         if ignore_class is not None:
             is_bad &= values != ignore_class
@@ -119,6 +119,13 @@ def read_indices(
     # Replaced before the cast: casting NaN or 1e20 to an integer is undefined.
     labels = ops.where(is_class, labels, ops.zeros_like(labels))
     return RowLabels(ops.cast(labels, engines.INDEX_DTYPE), is_class, is_ignored)
+
+
+def _all_in_range(values, classes):
+    """True where a look at the smallest and the largest label is enough, as nearly always."""
+    if values.dtype.kind not in "iu" or values.size == 0:
+        return False
+    return values.min() >= 0 and values.max() < classes
 
 
 def read_soft(

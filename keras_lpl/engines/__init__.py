@@ -2,12 +2,14 @@
 
     concrete           values of a tensor as a NumPy array, or None while code is traced
     constant           a NumPy array as a tensor
+    ones               a vector of ones
     finite_or_zero     rows of finite logits, and zeros in place of the others
     with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
     own_probability    softmax probability of each row's class
     crossentropy_of_indices   softmax cross-entropy of class indices
     rounded            a product that nothing is merged into
+    row_of_group       one row of each group
     sum_of_groups      sums of the rows of each group
     add_to_rows        adds to some rows of a variable, in its own memory where possible
     add_product        `x + left @ right`
@@ -54,8 +56,10 @@ if _backend == "jax":
         look_ahead,
         normal,
         num_replicas,
+        ones,
         own_probability,
         rounded,
+        row_of_group,
         run_prepared_step,
         run_train_step,
         shift_of_classes,
@@ -89,8 +93,10 @@ elif _backend == "tensorflow":
         look_ahead,
         normal,
         num_replicas,
+        ones,
         own_probability,
         rounded,
+        row_of_group,
         run_prepared_step,
         run_train_step,
         shift_of_classes,
@@ -124,8 +130,10 @@ elif _backend == "torch":
         look_ahead,
         normal,
         num_replicas,
+        ones,
         own_probability,
         rounded,
+        row_of_group,
         run_prepared_step,
         run_train_step,
         shift_of_classes,
@@ -164,8 +172,10 @@ __all__ = [
     "look_ahead",
     "normal",
     "num_replicas",
+    "ones",
     "own_probability",
     "rounded",
+    "row_of_group",
     "run_prepared_step",
     "run_train_step",
     "shift_of_classes",

@@ -15,6 +15,23 @@ def constant(array: np.ndarray, like: Any) -> Tensor:
     return ops.convert_to_tensor(array.astype(keras.backend.standardize_dtype(like.dtype)))
 
 
+def ones(size: Any, dtype: str) -> Tensor:
+    """A vector of ones, `(size,)`."""
+    return ops.ones((size,), dtype=dtype)
+
+
+def row_of_group(group: Tensor, num_groups: int, rows: Any) -> Tensor:
+    """Index of one row of each group, integers `(num_groups,)`; any number for a group of none.
+
+    Args:
+        group: Integers `(rows,)`.
+        num_groups: How many groups there are.
+        rows: How many rows.
+    """
+    index = ops.arange(rows, dtype="int32")
+    return -ops.segment_max(-index, group, num_segments=num_groups)
+
+
 def make_crossentropy_of_indices(own_entry: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Makes `crossentropy_of_indices` from a backend's `own_entry`."""
 

@@ -35,14 +35,20 @@ def step_of_groups(
     gradient = torch.softmax(logits, dim=-1).scatter_(1, own, 0.0)
     gradient.scatter_(1, own, gradient.sum(dim=-1, keepdim=True).neg_())
     of_group = weight.new_zeros(num_groups).index_add_(0, group, weight)
-    share = weight / (of_group + TINY).index_select(0, group)
     # Scaled, as squares would underflow; of the mean, as those of a sum would overflow.
-    gradient.mul_((share * SCALE if normalize_gradient else share)[:, None])
+    scale = SCALE if normalize_gradient else 1.0
     mean = gradient.new_zeros((num_groups, gradient.shape[-1]))
-    mean.index_add_(0, group, gradient)  # Eq. 16
+    if weight.stride() == (0,):  # of `engines.ones`
+        mean.index_add_(0, group, gradient)  # Eq. 16
+        mean.div_(of_group.clamp_(min=1.0).div_(scale)[:, None])
+    else:
+        share = weight / (of_group + TINY).index_select(0, group)
+        mean.index_add_(0, group, gradient.mul_((share * scale)[:, None]))
     if normalize_gradient:
         rate = rate / torch.linalg.vector_norm(mean, dim=-1).clamp_(min=TINY**0.5)
-    return mean.mul_(rate[:, None]).index_select(0, group)  # Eq. 17
+    mean.mul_(rate[:, None])
+    # In memory that is at hand: new memory of this size takes longer to get than to fill.
+    return torch.index_select(mean, 0, group, out=gradient)  # Eq. 17
 
 
 @torch.compiler.disable  # its operations follow the labels, so there is nothing to trace

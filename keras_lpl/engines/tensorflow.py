@@ -14,6 +14,8 @@ from keras_lpl.engines._compiled import (  # noqa: F401
     constant,
     make_crossentropy_of_indices,
     make_own_probability,
+    ones,
+    row_of_group,
 )
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups
 from keras_lpl.engines._tensorflow_look_ahead import fused_batch_norm, linear_gradients

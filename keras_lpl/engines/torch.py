@@ -84,6 +84,11 @@ def constant(array: np.ndarray, like: Tensor) -> Tensor:
     return tensor
 
 
+def ones(size: int, dtype: str) -> Tensor:
+    """A vector of ones, `(size,)`, of one number: that all are equal is seen by its stride of 0."""
+    return ops.ones((), dtype=dtype).expand(size)
+
+
 def own_probability(logits: Tensor, labels: Tensor) -> Tensor:
     """Softmax probability of each row's class index, `(rows, 1)`."""
     return torch.softmax(logits, dim=-1).gather(1, labels[:, None].long())
@@ -101,6 +106,12 @@ def normal(shape: tuple[Any, ...], seed: int, step: Tensor) -> Tensor:
 def sum_of_groups(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """Sums of the rows of each group, `(num_groups, ...)`. Keras takes thirteen operations."""
     return x.new_zeros((num_groups, *x.shape[1:])).index_add(0, group, x)
+
+
+def row_of_group(group: Tensor, num_groups: int, rows: int) -> Tensor:
+    """Index of one row of each group, whichever is written last; see `_compiled`."""
+    index = torch.arange(rows, device=group.device)
+    return group.new_zeros(num_groups).scatter_(0, group, index)
 
 
 def add_product(x: Tensor | None, left: Tensor, right: Tensor) -> Tensor:

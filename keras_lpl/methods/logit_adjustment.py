@@ -47,12 +47,12 @@ class LogitAdjustment(Perturbation):
         self.class_counts = checks.class_counts(class_counts)
         self.tau = checks.number(tau, "tau", minimum=0)
         self.corrects_prior = self.tau > 0
-        self._log_prior = log_prior(self.class_counts)
-        self._log_prior.flags.writeable = False
+        self._shift = self.tau * log_prior(self.class_counts)
+        self._shift.flags.writeable = False
 
     def __call__(self, samples: Samples, context: Context) -> Tensor:
         check_counts(self.class_counts, samples)
-        return samples.logits + self.tau * samples.of_classes(self._log_prior)
+        return samples.logits + samples.of_classes(self._shift)
 
     def get_config(self) -> dict[str, Any]:
         return {"class_counts": checks.as_config(self.class_counts), "tau": self.tau}

@@ -104,11 +104,10 @@ def _groups(samples, rate):
     group, rate = samples.group, flat(rate)
     if num_groups <= (_USUAL_BATCH if rows is None else rows):
         return group, num_groups, rate
-    # More classes than rows: the first row of a class stands for it.
+    # More classes than rows: one row of a class stands for it.
     rows = ops.shape(samples.logits)[0]
-    index = ops.arange(rows, dtype="int32")
-    first = -ops.segment_max(-index, group, num_segments=num_groups)
-    return engines.take_rows(first, group), rows, engines.take_rows(rate, group)
+    row = engines.row_of_group(group, num_groups, rows)
+    return engines.take_rows(row, group), rows, engines.take_rows(rate, group)
 
 
 # --- Several steps ------------------------------------------------------------------------------
