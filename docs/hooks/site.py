@@ -21,6 +21,8 @@ CODE = re.compile(
     r"<pre.*?</pre>|<a\s.*?</a>|<autoref\s.*?</autoref>|<h\d.*?</h\d>|<code>([^<]*)</code>",
     re.DOTALL,
 )
+# Classes with methods in bases that have no page of their own.
+IN_PARTS = ("keras_lpl.LPLModel",)
 # A long name may break between its words.
 NAME = re.compile(r'(<span class="doc doc-object-name[^"]*">)(\w+)(?=</span>)')
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=_)(?=\w)")
@@ -66,6 +68,8 @@ def on_files(files, config):
     for title, names in sections().items():
         for name in names:
             content = f"::: {full_path(the_package(config), name)}\n"
+            if name in IN_PARTS:
+                content += "    options: {inherited_members: true}\n"
             last = name.rsplit(".", 1)[1]
             pages = of_methods.get(last) or of_methods.get(f"{last}Loss") or []
             links = [f"[{method}](../../methods/{page})" for method, page in pages]

@@ -11,49 +11,43 @@ One training step:
       loss scaling, gradients, optimizer, metrics: Keras's own, on each backend
 
 Nothing of Keras's training step is written again here, so it is the same code for all backends.
+The parts of the model that can be read by themselves are in files of their own:
+
+    step_scope      features on their way from the forward pass to the loss
+    output_access   outputs by name, and the perturbed logits of a batch
+    reweighting     class weights that may change while training goes on
 """
 
-import contextlib
-import contextvars
-import functools
 import inspect
 import pathlib
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from keras_lpl.core import checks
 from keras_lpl.core.context import Scope, scopes
 from keras_lpl.core.last_layer import output_layer
 from keras_lpl.core.loss import ClassificationLoss
 from keras_lpl.core.outputs import form_of
-from keras_lpl.core.perturbed_crossentropy import PerturbedCrossentropy
 from keras_lpl.core.registry import register
 from keras_lpl.core.statistics import ClassWeight, RunningClassConfidence, TrainingProgress
 from keras_lpl.core.typing import Tensor
 from keras_lpl.models.before_training import check_class_weight, check_fit
 from keras_lpl.models.head import check_logits, find_head, symbolic_tensors
-from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of, part_of
+from keras_lpl.models.output_access import OutputAccess
+from keras_lpl.models.plan import OutputPlan, Plan, losses_of, outputs_of
 from keras_lpl.models.progress import ProgressCallback
 from keras_lpl.models.reweighting import ClassReweighting
 from keras_lpl.models.state import OutputScope, Statistics
-
-# Takes the features of a training step from `call` to `compute_loss`. A context variable, as
-# replicas run in threads; gone when the step is.
-_step: contextvars.ContextVar[dict[int, Tensor] | None] = contextvars.ContextVar(
-    "keras_lpl_step", default=None
-)
+from keras_lpl.models.step_scope import StepScope
 
 # Methods of a user's model that a wrapper of its layers would not run.
 _LOST = ("train_step", "test_step", "compute_loss")
 
 
 @register
-class LPLModel(ClassReweighting, keras.Model):
+class LPLModel(StepScope, OutputAccess, ClassReweighting, keras.Model):
     """A `keras.Model` that gives its losses what a batch alone cannot.
 
     Built like a functional `keras.Model`, or from an existing model of any kind (`from_model`). Its
@@ -130,12 +124,6 @@ class LPLModel(ClassReweighting, keras.Model):
         layers: list[Any] = getattr(self, "_layers", [])
         if all(each is not layer for each in layers):
             setattr(self, "_layers", [*layers, layer])  # noqa: B010
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        own = cls.__dict__.get("train_step")
-        if own is not None:
-            setattr(cls, "train_step", _inside_step(own))  # noqa: B010
 
     @classmethod
     def from_model(cls, model: keras.Model, **kwargs: Any) -> "LPLModel":
@@ -355,64 +343,6 @@ class LPLModel(ClassReweighting, keras.Model):
         self.statistics.get("progress").value.assign(progress)
         self.statistics.get("progress").per_step.assign(0.0)
 
-    @contextlib.contextmanager
-    def training_step(self) -> Iterator[None]:
-        """Scope of one training step: hands features from the forward pass to `compute_loss`.
-
-        `train_step` opens it by itself, also one of your own in a subclass. Needed only around a
-        step that is not in `train_step`:
-
-        ```python
-        with model.training_step(), tf.GradientTape() as tape:
-            logits = model(x, training=True)
-            loss = model.compute_loss(x, y, logits)
-        ```
-        """
-        with self._step_with({}):
-            yield
-
-    @contextlib.contextmanager
-    def _step_with(self, features: dict[int, Tensor]) -> Iterator[None]:
-        """Scope of a training step whose forward pass has seen these features."""
-        token = _step.set(features)
-        try:
-            yield
-        finally:
-            _step.reset(token)
-
-    def _seen_features(self) -> dict[int, Tensor]:
-        """Features that the forward pass of this step has seen, by the index of their output."""
-        return dict(_step.get() or {})
-
-    def train_step(self, *args: Any) -> Any:
-        """Keras's training step: `(data)` on TensorFlow and PyTorch, `(state, data)` on JAX."""
-        with self.training_step():
-            return super().train_step(*args)
-
-    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
-        """Outputs of the model, in its structure."""
-        step, plan = _step.get(), self._plan
-        if step is None or plan.twin is None:
-            return super().call(inputs, training=training, mask=mask, **kwargs)
-        results = plan.twin.call(inputs, training=training, mask=mask, **kwargs)
-        outputs = self._keep_features(results)
-        struct = getattr(self, "_outputs_struct", self.outputs)
-        return keras.tree.pack_sequence_as(struct, outputs)
-
-    def _is_in_step(self) -> bool:
-        """True inside of a training step."""
-        return _step.get() is not None
-
-    def _keep_features(self, results: list[Tensor]) -> list[Tensor]:
-        """Keeps the features that follow the outputs for `compute_loss`; returns the outputs."""
-        step, features = _step.get(), iter(results[len(self.outputs) :])
-        assert step is not None
-        step.clear()
-        for each in self._plan.outputs:
-            if each.head is not None:
-                step[each.output.index] = next(features)
-        return results[: len(self.outputs)]
-
     def compute_loss(
         self,
         x: Any = None,
@@ -447,83 +377,6 @@ class LPLModel(ClassReweighting, keras.Model):
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
             )
 
-    def perturb_on_batch(
-        self, x: Any, y: Any, sample_weight: Any = None, output: str | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The logits of a batch, and the perturbed ones that the loss would train on.
-
-        Looks without touching: no state changes, no dropout. For pictures and for debugging.
-
-        Args:
-            x: Input data, one batch.
-            y: Labels of the output, as for its loss; or of all outputs, in a dict or a list.
-            sample_weight: `(batch,)` or `(batch, ...)`, or None.
-            output: Name of the output; None for the only one.
-
-        Returns:
-            `(logits, perturbed)`, NumPy arrays `(batch, ..., classes)`. One logit `u` is shown as
-            the two `[0, u]`, several labels as `(batch, ..., labels, 2)`.
-
-        Raises:
-            ValueError: if no `keras_lpl.PerturbedCrossentropy` loss is compiled.
-        """
-        plan = self._plan.find(output)
-        if not isinstance(plan.loss, PerturbedCrossentropy):
-            raise ValueError(
-                "`perturb_on_batch` shows what the loss does to the logits: compile the model with "
-                "a loss that perturbs, such as `keras_lpl.LPLLoss`, for this output. Received: "
-                f"output {plan.output.name!r} with loss={plan.loss or self.loss!r}"
-            )
-        if isinstance(y, (dict, list, tuple)) and len(self.outputs) > 1:
-            y = part_of(y, plan.output, tuple(each.output for each in self._plan.outputs), "y")
-        features = None
-        # Called rather than `predict_on_batch`, which loses Keras's masks.
-        if plan.head is None:
-            results = keras.tree.flatten(self(x, training=False))
-        else:
-            results = self._plan.twin(x, training=False)
-            before = [p for p in self._plan.outputs if p.head is not None]
-            features = ops.stop_gradient(results[len(self.outputs) + before.index(plan)])
-        y_pred = results[plan.output.index]
-        scope = OutputScope(self, plan, features, training=True)
-        with scopes({None: scope}):
-            perturbed = plan.loss.perturb(y, y_pred, sample_weight, scope.state())
-        logits = ops.convert_to_numpy(y_pred)
-        if tuple(perturbed.shape) != logits.shape:
-            logits = np.stack([np.zeros_like(logits), logits], axis=-1)
-        return logits.reshape(perturbed.shape), ops.convert_to_numpy(perturbed)
-
-    # --- What callbacks ask --------------------------------------------------------------------
-
-    def find_output(self, output: str | None) -> str:
-        """Name of an output; of the only one if `output` is None.
-
-        Raises:
-            ValueError: if there is no such output, or several and none is named.
-        """
-        return self._plan.find(output).output.name
-
-    def loss_of_output(self, output: str | None) -> Any:
-        """Loss of an output, if it is one of this package; None otherwise."""
-        return self._plan.find(output).loss
-
-    def parts_of_output(self, output: str | None, y: Any, y_pred: Any, weight: Any) -> Any:
-        """Labels, predictions and weights of one output: `(y, y_pred, sample_weight)`.
-
-        Args:
-            output: Name of the output; None for the only one.
-            y: Labels of all outputs, as for `fit`.
-            y_pred: Predictions of all outputs, as `predict_on_batch` returns them.
-            weight: Sample weights of all outputs, as for `fit`.
-        """
-        plan = self._plan.find(output)
-        outputs = tuple(each.output for each in self._plan.outputs)
-        return (
-            part_of(y, plan.output, outputs, "y"),
-            keras.tree.flatten(y_pred)[plan.output.index],
-            part_of(weight, plan.output, outputs, "sample_weight"),
-        )
-
 
 def _callbacks_of(callbacks):
     if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -539,17 +392,6 @@ def _check_distinct(outputs):
             "`keras.layers.Identity()(tensor)`, so that each has a state of its own. Received: "
             f"outputs of the layers {[output_layer(o.tensor).name for o in outputs]}"
         )
-
-
-def _inside_step(train_step):
-    """A user's `train_step`, run inside of the scope of a step."""
-
-    @functools.wraps(train_step)
-    def inside(self, *args, **kwargs):
-        with self.training_step():
-            return train_step(self, *args, **kwargs)
-
-    return inside
 
 
 def only_leaf(value: Any) -> Any:
