@@ -91,7 +91,8 @@ def markdown_table(columns, rows, numbers=True):
 
 
 def progress_bar():
-    """A bar with the time gone and the time left; plain lines where there is no terminal."""
+    """A bar with the time gone and the time left; where there is no terminal, a line per tenth."""
+    from rich import get_console
     from rich.progress import (
         BarColumn,
         Progress,
@@ -100,11 +101,26 @@ def progress_bar():
         TimeRemainingColumn,
     )
 
-    return Progress(
+    class Lines(Progress):
+        tenths = 0
+
+        def advance(self, task_id, advance=1):
+            super().advance(task_id, advance)
+            task = self.tasks[task_id]
+            tenths = int(10 * task.completed / task.total)
+            if tenths > self.tenths:
+                self.tenths = tenths
+                done = f"{task.completed:.0f}/{task.total:.0f}"
+                print(f"{task.description.strip()}: {done}, {task.elapsed:.0f} s", flush=True)
+
+    console = get_console()
+    has_bar = console.is_terminal or console.is_jupyter
+    return (Progress if has_bar else Lines)(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        disable=not has_bar,
     )

@@ -6,7 +6,7 @@
 A table stands between `<!-- table: GLOB -->` and `<!-- end -->`; GLOB names result files below
 `docs/results`: files of single runs, or files with a list `runs`. `<!-- benchmarks: FOLDER -->`
 names a folder of `benchmarks/run.py`, and `<!-- reproduction: TABLE/SCALE -->` what `reproduce.py`
-has made of a table of the paper.
+has made of a table of the paper; with `/PRECISION` behind it, in another than the scale's.
 """
 
 import json
@@ -73,8 +73,8 @@ def table_of_benchmarks(folder):
 
 def table_of_the_paper(name):
     """A table of the paper."""
-    table, scale = name.split("/")
-    return tables.markdown(table, scale, RESULTS / "reproduction")
+    table, scale, *precision = name.split("/")
+    return tables.markdown(table, scale, RESULTS / "reproduction", False, *precision)
 
 
 MAKERS = {

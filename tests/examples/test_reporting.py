@@ -79,3 +79,15 @@ def test_a_result_file_is_written_whole_or_not_at_all(tmp_path):
         reporting.write_json(file, {"a": object()})
     assert json.loads(file.read_text()) == {"a": 1}
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_progress_is_lines_where_there_is_no_terminal(capsys):
+    with reporting.progress_bar() as bar:
+        task = bar.add_task("", total=30)
+        for seed in range(2):
+            bar.update(task, description=f"seed {seed}   ")
+            for _ in range(15):
+                bar.advance(task)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("seed 0: 3/30, ") and lines[-1].startswith("seed 1: 30/30, ")
