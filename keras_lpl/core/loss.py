@@ -239,17 +239,13 @@ class ClassificationLoss(keras.losses.Loss):
 
     def _complete(self, context: Context, samples: Samples) -> Context:
         """Fills in what the batch can give, and refuses to go on without the rest."""
-        needs = self.all_needs()
-        if "confidence" in needs and context.confidence is None:
-            confidence, weight = mean_confidence(samples)
-            context = context.replace(confidence=confidence, confidence_weight=weight)
         for who, what in self._who_needs():
-            lacking = [
-                need
-                for need in NEEDS
-                if need in what
-                and _is_lacking(getattr(samples if need == "features" else context, need))
-            ]
+            if not what:
+                continue
+            if "confidence" in what and context.confidence is None:
+                confidence, weight = mean_confidence(samples)
+                context = context.replace(confidence=confidence, confidence_weight=weight)
+            lacking = [need for need in _checked(what) if _is_lacking(need, samples, context)]
             if lacking:
                 raise ValueError(
                     f"{who} needs the model's {' and '.join(lacking)}, "
@@ -261,10 +257,7 @@ class ClassificationLoss(keras.losses.Loss):
 
     def all_needs(self) -> set[str]:
         """Everything that the loss or one of its parts needs of the context."""
-        needs = {need for _, what in self._who_needs() for need in what}
-        for need in needs - set(NEEDS):
-            raise ValueError(f"A perturbation can need {list(NEEDS)}. Received: {need!r}")
-        return needs
+        return {need for _, what in self._who_needs() for need in _checked(what)}
 
     def _who_needs(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         """Pairs of a name for messages and the needs of that part."""
@@ -293,7 +286,15 @@ def _check_not_empty(y_pred):
         )
 
 
-def _is_lacking(state):
+def _checked(needs):
+    for need in needs:
+        if need not in NEEDS:
+            raise ValueError(f"A perturbation can need {list(NEEDS)}. Received: {need!r}")
+    return needs
+
+
+def _is_lacking(need, samples, context):
+    state = getattr(samples if need == "features" else context, need)
     return state is None or (isinstance(state, Mapping) and not state)
 
 

@@ -154,7 +154,7 @@ def read_output(
     if form.num_problems is not None:
         problem = ops.mod(ops.arange(rows, dtype=engines.INDEX_DTYPE), form.num_problems)
     if is_usable is None:
-        weight = engines.ones(rows, dtype)
+        weight = engines.ones(rows, logits)
     elif weight is None:
         weight = ops.cast(is_usable, dtype)
     else:

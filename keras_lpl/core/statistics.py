@@ -7,6 +7,7 @@ each once per training step, and passes them to the loss. Statistics of single m
 beside these, in `keras_lpl.methods`.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -128,12 +129,18 @@ def confidence_sums(samples: Samples) -> tuple[Tensor, Tensor]:
 
     Both have one entry for each class, and 0 for a class that is not in the batch.
     """
-    logits = ops.stop_gradient(samples.logits)
+    logits = engines.detached(samples.logits)
     if not samples.has_soft_labels:
-        of_label = engines.own_probability(logits, samples.labels)
-        weight = samples.weight[:, None]
-        total, weight = (samples.sum_of_rows(x)[..., 0] for x in (of_label * weight, weight))
-        return total, weight
+        shape = samples.shape_by_class
+        sums = engines.weighted_sums(
+            engines.own_probability(logits, samples.labels),
+            samples.weight,
+            samples.group,
+            math.prod(shape),
+        )
+        if samples.num_problems is None:
+            return sums
+        return ops.reshape(sums[0], shape), ops.reshape(sums[1], shape)
     # A soft label spreads its row's weight over its classes.
     probability = ops.softmax(logits, axis=-1)
     weighted = samples.labels * samples.weight[:, None]

@@ -3,6 +3,7 @@
     concrete           values of a tensor as a NumPy array, or None while code is traced
     constant           a NumPy array as a tensor
     ones               a vector of ones
+    detached           a tensor through which no gradient flows
     finite_or_zero     rows of finite logits, and zeros in place of the others
     with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
@@ -11,6 +12,8 @@
     rounded            a product that nothing is merged into
     row_of_group       one row of each group
     sum_of_groups      sums of the rows of each group
+    weighted_sums      the same of one column, with weights, and the weights' own
+    to_index           labels as indices
     add_to_rows        adds to some rows of a variable, in its own memory where possible
     add_product        `x + left @ right`
     stack_rows         arrays whose rows are computed one after the other
@@ -50,6 +53,7 @@ if _backend == "jax":
         concrete,
         constant,
         crossentropy_of_indices,
+        detached,
         finite_or_zero,
         gather_rows,
         gradients_of,
@@ -67,7 +71,9 @@ if _backend == "jax":
         step_of_groups,
         sum_of_groups,
         take_rows,
+        to_index,
         value_and_gradient,
+        weighted_sums,
         with_rows,
     )
 elif _backend == "tensorflow":
@@ -87,6 +93,7 @@ elif _backend == "tensorflow":
         concrete,
         constant,
         crossentropy_of_indices,
+        detached,
         finite_or_zero,
         gather_rows,
         gradients_of,
@@ -104,7 +111,9 @@ elif _backend == "tensorflow":
         step_of_groups,
         sum_of_groups,
         take_rows,
+        to_index,
         value_and_gradient,
+        weighted_sums,
         with_rows,
     )
 elif _backend == "torch":
@@ -124,6 +133,7 @@ elif _backend == "torch":
         concrete,
         constant,
         crossentropy_of_indices,
+        detached,
         finite_or_zero,
         gather_rows,
         gradients_of,
@@ -141,7 +151,9 @@ elif _backend == "torch":
         step_of_groups,
         sum_of_groups,
         take_rows,
+        to_index,
         value_and_gradient,
+        weighted_sums,
         with_rows,
     )
 else:
@@ -166,6 +178,7 @@ __all__ = [
     "concrete",
     "constant",
     "crossentropy_of_indices",
+    "detached",
     "finite_or_zero",
     "gather_rows",
     "gradients_of",
@@ -183,6 +196,8 @@ __all__ = [
     "step_of_groups",
     "sum_of_groups",
     "take_rows",
+    "to_index",
     "value_and_gradient",
+    "weighted_sums",
     "with_rows",
 ]

@@ -15,9 +15,28 @@ def constant(array: np.ndarray, like: Any) -> Tensor:
     return ops.convert_to_tensor(array.astype(keras.backend.standardize_dtype(like.dtype)))
 
 
-def ones(size: Any, dtype: str) -> Tensor:
-    """A vector of ones, `(size,)`."""
-    return ops.ones((size,), dtype=dtype)
+def detached(x: Tensor) -> Tensor:
+    """`x`, through which no gradient flows."""
+    return ops.stop_gradient(x)
+
+
+def ones(size: Any, like: Tensor) -> Tensor:
+    """Ones, `(size,)`, of the dtype of `like`."""
+    return ops.ones((size,), dtype=like.dtype)
+
+
+def weighted_sums(
+    x: Tensor, weight: Tensor, group: Tensor, num_groups: int
+) -> tuple[Tensor, Tensor]:
+    """Sums of `weight * x` and of `weight` over the rows of each group, each `(num_groups,)`."""
+    return tuple(
+        ops.segment_sum(column, group, num_segments=num_groups) for column in (x * weight, weight)
+    )
+
+
+def to_index(labels: Tensor) -> Tensor:
+    """Labels as integers of the type that indices have."""
+    return ops.cast(labels, "int32")
 
 
 def row_of_group(group: Tensor, num_groups: int, rows: Any) -> Tensor:
@@ -49,10 +68,10 @@ def make_own_probability(own_entry: Callable[..., Tensor]) -> Callable[..., Tens
     """Makes `own_probability` from a backend's `own_entry`."""
 
     def own_probability(logits, labels):
-        """Softmax probability of each row's class index, `(rows, 1)`, without a gradient."""
+        """Softmax probability of each row's class index, `(rows,)`, without a gradient."""
         # A softmax of all classes would be written to memory before one of its entries is read.
         # Where a term overflows, the probability is 0.
         own = ops.stop_gradient(own_entry(logits, labels))[:, None]
-        return 1 / ops.sum(ops.exp(ops.stop_gradient(logits) - own), axis=-1, keepdims=True)
+        return 1 / ops.sum(ops.exp(ops.stop_gradient(logits) - own), axis=-1)
 
     return own_probability

@@ -90,4 +90,5 @@ def test_progress_is_lines_where_there_is_no_terminal(capsys):
                 bar.advance(task)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
-    assert lines[0].startswith("seed 0: 3/30, ") and lines[-1].startswith("seed 1: 30/30, ")
+    assert lines[0].startswith("seed 0: 3/30, ")
+    assert lines[-1].startswith("seed 1: 30/30, ")
