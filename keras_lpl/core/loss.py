@@ -247,6 +247,7 @@ class ClassificationLoss(keras.losses.Loss):
                 context = context.replace(confidence=confidence, confidence_weight=weight)
             lacking = [need for need in _checked(what) if _is_lacking(need, samples, context)]
             if lacking:
+                lacking.sort(key=NEEDS.index)
                 raise ValueError(
                     f"{who} needs the model's {' and '.join(lacking)}, "
                     "which a loss does not get to see in a plain `keras.Model`. Compile it into "
