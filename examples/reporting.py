@@ -107,7 +107,7 @@ def progress_bar():
         def advance(self, task_id, advance=1):
             super().advance(task_id, advance)
             task = self.tasks[task_id]
-            tenths = int(10 * task.completed / task.total)
+            tenths = int(10 * task.completed / max(task.total, 1))
             if tenths > self.tenths:
                 self.tenths = tenths
                 done = f"{task.completed:.0f}/{task.total:.0f}"

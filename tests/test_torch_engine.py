@@ -11,6 +11,7 @@ import torch
 
 import keras_lpl
 from keras_lpl import engines
+from keras_lpl.engines import _torch_constants
 from keras_lpl.engines import torch as engine
 
 
@@ -24,9 +25,9 @@ def test_a_read_only_array_becomes_a_tensor_once():
     assert engines.constant(array, like.float()).dtype == torch.float32
     np.testing.assert_array_equal(tensor, array)
     at = id(array)
-    assert sum(key[0] == at for key in engine._constants) == 2
+    assert sum(key[0] == at for key in _torch_constants._constants) == 2
     del array
-    assert not any(key[0] == at for key in engine._constants)
+    assert not any(key[0] == at for key in _torch_constants._constants)
 
 
 def test_a_loss_first_called_in_inference_mode_trains():
@@ -59,12 +60,13 @@ def test_rows_that_are_not_finite_become_zeros(bad):
     np.testing.assert_array_equal(logits.grad, [[1, 1], [0, 0], [1, 1]])
 
 
-def test_rows_that_weigh_the_same_are_seen_without_looking():
-    ones = engines.ones(3, torch.zeros(1))
-    assert ones.stride() == (0,)
-    assert ones.tolist() == [1, 1, 1]
+def test_rows_of_weight_1_are_known_without_looking():
     samples = keras_lpl.read_output(torch.tensor([0, 1]), torch.zeros(2, 2))
-    assert samples.weight.stride() == (0,)
+    assert samples.weight.tolist() == [1, 1]
+    assert _torch_constants.are_ones(samples.weight)
+    assert _torch_constants.are_ones(samples.detached().weight)
+    for others in (torch.ones(2), torch.ones(()).expand(2), torch.zeros(()).expand(2)):
+        assert not _torch_constants.are_ones(others)
 
 
 @pytest.mark.parametrize("normalize", [True, False])

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keras_lpl.core.samples import Samples, with_changes
+from keras_lpl.core.samples import Samples
 from keras_lpl.core.typing import Tensor
 
 
@@ -42,7 +42,7 @@ class Context:
 
     def replace(self, **changes: Any) -> "Context":
         """Copy with some fields changed."""
-        return with_changes(self, changes)
+        return dataclasses.replace(self, **changes)
 
 
 class Scope:

@@ -109,7 +109,7 @@ def read_indices(
         if is_bad.any():
             raise ValueError(_bad_index(values, is_bad, classes, name))
     if values is not None and ignore_class is None and weight is None:  # all are classes
-        return RowLabels(engines.to_index(labels))
+        return RowLabels(ops.cast(labels, engines.INDEX_DTYPE))
     is_class = ops.logical_and(labels >= 0, labels < classes)
     if keras.backend.is_float_dtype(labels.dtype):
         is_class = ops.logical_and(is_class, ops.equal(labels, ops.floor(labels)))
@@ -118,7 +118,7 @@ def read_indices(
         is_ignored = ops.equal(labels, ops.cast(ignore_class, labels.dtype))
     # Replaced before the cast: casting NaN or 1e20 to an integer is undefined.
     labels = ops.where(is_class, labels, ops.zeros_like(labels))
-    return RowLabels(engines.to_index(labels), is_class, is_ignored)
+    return RowLabels(ops.cast(labels, engines.INDEX_DTYPE), is_class, is_ignored)
 
 
 def _all_in_range(values, classes):

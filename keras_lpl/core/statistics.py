@@ -129,7 +129,7 @@ def confidence_sums(samples: Samples) -> tuple[Tensor, Tensor]:
 
     Both have one entry for each class, and 0 for a class that is not in the batch.
     """
-    logits = engines.detached(samples.logits)
+    logits = ops.stop_gradient(samples.logits)
     if not samples.has_soft_labels:
         shape = samples.shape_by_class
         sums = engines.weighted_sums(

@@ -3,7 +3,6 @@
     concrete           values of a tensor as a NumPy array, or None while code is traced
     constant           a NumPy array as a tensor
     ones               a vector of ones
-    detached           a tensor through which no gradient flows
     finite_or_zero     rows of finite logits, and zeros in place of the others
     with_rows          checks a number of rows that is known only when the code runs
     take_rows          some rows of a tensor or a variable
@@ -13,7 +12,6 @@
     row_of_group       one row of each group
     sum_of_groups      sums of the rows of each group
     weighted_sums      the same of one column, with weights, and the weights' own
-    to_index           labels as indices
     add_to_rows        adds to some rows of a variable, in its own memory where possible
     add_product        `x + left @ right`
     stack_rows         arrays whose rows are computed one after the other
@@ -53,7 +51,6 @@ if _backend == "jax":
         concrete,
         constant,
         crossentropy_of_indices,
-        detached,
         finite_or_zero,
         gather_rows,
         gradients_of,
@@ -71,7 +68,6 @@ if _backend == "jax":
         step_of_groups,
         sum_of_groups,
         take_rows,
-        to_index,
         value_and_gradient,
         weighted_sums,
         with_rows,
@@ -93,7 +89,6 @@ elif _backend == "tensorflow":
         concrete,
         constant,
         crossentropy_of_indices,
-        detached,
         finite_or_zero,
         gather_rows,
         gradients_of,
@@ -111,7 +106,6 @@ elif _backend == "tensorflow":
         step_of_groups,
         sum_of_groups,
         take_rows,
-        to_index,
         value_and_gradient,
         weighted_sums,
         with_rows,
@@ -133,7 +127,6 @@ elif _backend == "torch":
         concrete,
         constant,
         crossentropy_of_indices,
-        detached,
         finite_or_zero,
         gather_rows,
         gradients_of,
@@ -151,7 +144,6 @@ elif _backend == "torch":
         step_of_groups,
         sum_of_groups,
         take_rows,
-        to_index,
         value_and_gradient,
         weighted_sums,
         with_rows,
@@ -178,7 +170,6 @@ __all__ = [
     "concrete",
     "constant",
     "crossentropy_of_indices",
-    "detached",
     "finite_or_zero",
     "gather_rows",
     "gradients_of",
@@ -196,7 +187,6 @@ __all__ = [
     "step_of_groups",
     "sum_of_groups",
     "take_rows",
-    "to_index",
     "value_and_gradient",
     "weighted_sums",
     "with_rows",

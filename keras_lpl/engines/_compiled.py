@@ -15,11 +15,6 @@ def constant(array: np.ndarray, like: Any) -> Tensor:
     return ops.convert_to_tensor(array.astype(keras.backend.standardize_dtype(like.dtype)))
 
 
-def detached(x: Tensor) -> Tensor:
-    """`x`, through which no gradient flows."""
-    return ops.stop_gradient(x)
-
-
 def ones(size: Any, like: Tensor) -> Tensor:
     """Ones, `(size,)`, of the dtype of `like`."""
     return ops.ones((size,), dtype=like.dtype)
@@ -32,11 +27,6 @@ def weighted_sums(
     return tuple(
         ops.segment_sum(column, group, num_segments=num_groups) for column in (x * weight, weight)
     )
-
-
-def to_index(labels: Tensor) -> Tensor:
-    """Labels as integers of the type that indices have."""
-    return ops.cast(labels, "int32")
 
 
 def row_of_group(group: Tensor, num_groups: int, rows: Any) -> Tensor:

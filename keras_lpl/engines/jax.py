@@ -14,12 +14,10 @@ from keras_lpl.core.numerics import finite_or_zero  # noqa: F401
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._compiled import (  # noqa: F401
     constant,
-    detached,
     make_crossentropy_of_indices,
     make_own_probability,
     ones,
     row_of_group,
-    to_index,
     weighted_sums,
 )
 from keras_lpl.engines._compiled_ascent import make_shift_of_classes, make_step_of_groups

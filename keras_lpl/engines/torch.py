@@ -1,6 +1,5 @@
 """PyTorch's part of `keras_lpl.engines`, which says what the functions are for."""
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from keras_lpl.core import numerics
 from keras_lpl.core.numerics import LARGEST
 from keras_lpl.core.typing import Tensor
 from keras_lpl.engines._torch_ascent import shift_of_classes, step_of_groups  # noqa: F401
+from keras_lpl.engines._torch_constants import constant, ones  # noqa: F401
 from keras_lpl.engines._torch_look_ahead import LinearGradients
 
 COMPUTES_CHANNELS_FIRST = True
@@ -64,46 +64,11 @@ def crossentropy_of_indices(labels: Tensor, logits: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
 
 
-# Tensors of read-only arrays, by the array's id, as long as it lives.
-_constants: dict[Any, tuple[Any, Tensor]] = {}
-
-
-def constant(array: np.ndarray, like: Tensor) -> Tensor:
-    """A NumPy array as a tensor; see `keras_lpl.engines._compiled`.
-
-    Made once of an array that nobody can write to: to a GPU, it would be sent in every step.
-    """
-    if torch.compiler.is_compiling():  # it knows no ids
-        return torch.compiler.disable(_constant)(array, like)
-    return _constant(array, like)
-
-
-def _constant(array, like):
-    key = (id(array), like.dtype, like.device)
-    if key in _constants:
-        return _constants[key][1]
-    with torch.inference_mode(False):  # whoever comes first, the tensor is for training too
-        tensor = torch.tensor(array.astype("float64"), dtype=like.dtype, device=like.device)
-    if not array.flags.writeable:
-        _constants[key] = weakref.ref(array, lambda _: _constants.pop(key, None)), tensor
-    return tensor
-
-
-def ones(size: int, like: Tensor) -> Tensor:
-    """Ones, `(size,)`, of one number in memory: that all are equal is seen by the stride of 0."""
-    return like.new_ones(()).expand(size)
-
-
-def detached(x: Tensor) -> Tensor:
-    """`x`, through which no gradient flows. Keras's takes five times as long."""
-    return x.detach()
-
-
 def own_probability(logits: Tensor, labels: Tensor) -> Tensor:
     """Softmax probability of each row's class index, `(rows,)`, without a gradient."""
     logits = logits.detach()
     own = logits.gather(1, labels[:, None].long())
-    # Half the time of a softmax of ten classes. Where a term overflows, the probability is 0.
+    # Quicker than a softmax of few classes. Where a term overflows, the probability is 0.
     return (logits - own).exp_().sum(dim=1).reciprocal_()
 
 
@@ -128,11 +93,6 @@ def weighted_sums(
     columns = torch.stack([x * weight, weight], dim=1)
     total, of_weight = columns.new_zeros((num_groups, 2)).index_add(0, group, columns).unbind(1)
     return total, of_weight
-
-
-def to_index(labels: Tensor) -> Tensor:
-    """Labels as integers of the type that indices have. Keras's cast takes ten times as long."""
-    return labels.long()
 
 
 def row_of_group(group: Tensor, num_groups: int, rows: int) -> Tensor:

@@ -7,7 +7,6 @@ own.
 
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -344,8 +343,6 @@ def is_tensor(x: Any) -> bool:
 def _to_float(x: Any) -> Tensor:
     if not is_tensor(x):
         x = np.asarray(x, "float32")  # counts beyond int32 too
-    elif ops.is_tensor(x) and keras.backend.standardize_dtype(x.dtype) == "float32":
-        return x  # run eagerly, two conversions cost as much as the equation
     return ops.cast(ops.convert_to_tensor(x), "float32")
 
 

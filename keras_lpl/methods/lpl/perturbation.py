@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from keras_lpl import engines
+from keras import ops
+
 from keras_lpl.core import checks
 from keras_lpl.core.context import Context
 from keras_lpl.core.outputs import check_counts
@@ -170,7 +171,7 @@ class LPL(Perturbation):
         direction, bound = self.direction_and_bound(context.confidence, context.confidence_weight)
         # Cut before the loop, not only after it: frameworks refuse to differentiate a loop whose
         # length depends on the batch even where nobody asks them to.
-        fixed = samples.replace(logits=engines.detached(samples.logits))
+        fixed = samples.replace(logits=ops.stop_gradient(samples.logits))
         if self.num_steps is not None:
             shift = ascent.equal_steps(
                 fixed, direction, bound, self.num_steps, self.normalize_gradient
@@ -180,7 +181,7 @@ class LPL(Perturbation):
             shift = ascent.steps_of_size(
                 fixed, direction, steps, self.step_size, self.normalize_gradient
             )
-        return samples.logits + engines.detached(shift)
+        return samples.logits + ops.stop_gradient(shift)
 
     def direction_and_bound(
         self, confidence: Tensor | None = None, weight: Tensor | None = None
