@@ -48,6 +48,7 @@ NAMES_FRAMEWORK = {
     "engines/torch.py",
     "engines/_tensorflow_look_ahead.py",
     "engines/_torch_ascent.py",
+    "engines/_torch_constants.py",
     "engines/_torch_look_ahead.py",
     "data/tf_data.py",
     "data/counts.py",
